@@ -128,6 +128,7 @@ type Packet struct {
 	Reverse  bool // the sender is Key.B
 	HasMAC   bool
 	Cut      bool // snaplen took bytes of this frame
+	Outer    bool // an outer tunnel connection, decoded by DecodeOuter for flow records only
 
 	ICMPType uint8 // ICMP and ICMPv6
 	ICMPCode uint8

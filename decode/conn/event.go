@@ -70,6 +70,7 @@ type Contact struct {
 	Probe    Probe
 	Stage    Stage
 	Marks    Marks
+	Shard    uint8
 	SYN      SYN // valid iff Probe is ProbeSYN: the header of the attempt, also at later stages
 }
 
@@ -91,4 +92,22 @@ type SYN struct {
 	Len    uint16 // IP length
 	TTL    uint8
 	_      [3]byte
+}
+
+// Slow is a connection that a census found slow: established and long-lived, with few bytes and a responder that has
+// nothing to say because the originator does not finish asking (slowloris) or reading. Census visits every connection once
+// in SlowEvery of event time.
+type Slow struct {
+	Resp     decode.Addr
+	RespPort uint16
+	Ver      uint8
+	Shard    uint8
+}
+
+// Out collects what a batch or an expiry produced besides events. The caller drains and truncates the slices. Record, if
+// not nil, is called for each connection at its end; the record is valid only during the call.
+type Out struct {
+	Contacts []Contact
+	Slow     []Slow
+	Record   func(*Record)
 }
