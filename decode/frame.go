@@ -11,6 +11,7 @@ const (
 	LinkNull      LinkType = 0
 	LinkEthernet  LinkType = 1
 	LinkPPP       LinkType = 9
+	LinkFDDI      LinkType = 10
 	LinkPPPHDLC   LinkType = 50
 	LinkPPPoE     LinkType = 51
 	LinkRaw       LinkType = 101
