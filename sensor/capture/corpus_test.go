@@ -89,6 +89,7 @@ func twin(data []byte) ([]decode.Frame, error) {
 		r, link = p, func(int) decode.LinkType { return linkType(uint16(p.LinkType())) }
 	}
 	var frames []decode.Frame
+	last := int64(0)
 	for {
 		data, info, err := r.ReadPacketData()
 		if err == io.EOF {
@@ -98,9 +99,10 @@ func twin(data []byte) ([]decode.Frame, error) {
 			return frames, err
 		}
 		f := decode.Frame{Data: bytes.Clone(data), WireLen: uint32(max(info.Length, len(data))), Link: link(info.InterfaceIndex), Iface: uint16(info.InterfaceIndex)}
-		if !info.Timestamp.IsZero() {
-			f.Time = info.Timestamp.UnixNano()
+		if f.Time = info.Timestamp.UnixNano(); info.Timestamp.IsZero() || f.Time < 0 || f.Time > maxTime {
+			f.Time = last // ours: see Counters.NoTime and BadTime
 		}
+		last = f.Time
 		frames = append(frames, f)
 	}
 }
@@ -137,6 +139,28 @@ func compare(t *testing.T, name string, got, want []decode.Frame) {
 			if bad++; bad == 3 {
 				return
 			}
+		}
+	}
+}
+
+// TestCorpusEveryWay reads every file read, piped and compressed as it was mapped.
+func TestCorpusEveryWay(t *testing.T) {
+	for _, path := range corpus(t) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wantErr := all(t, open(t, path, Options{}))
+		for name, f := range map[string]*File{
+			"read": open(t, path, Options{NoMap: true}),
+			"gzip": open(t, save(t, "in.gz", gzipped(t, data)), Options{}),
+			"zstd": open(t, save(t, "in.zst", zstded(t, data)), Options{}),
+		} {
+			got, err := all(t, f)
+			if (err != nil) != (wantErr != nil) {
+				t.Errorf("%s %s: error %v, mapped %v", path, name, err, wantErr)
+			}
+			compare(t, path+" "+name, got, want)
 		}
 	}
 }

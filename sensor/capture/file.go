@@ -207,6 +207,7 @@ func (f *File) skip(n int64) bool {
 	if f.mapped {
 		return false
 	}
+	f.count.Skipped++
 	start := f.base + int64(f.pos)
 	for f.readErr == nil {
 		if rest := int64(len(f.window) - f.pos); n <= rest {

@@ -20,8 +20,8 @@ const maxTime = 1 << 62
 
 // Counters count oddities of capture files. One writer: read them when the source is at its end or from its goroutine.
 type Counters struct {
-	BadTime      uint64 // times before 1970 or after 2116: set to the nearest of both
-	BadSubsecond uint64 // pcap records with a sub-second part of a second or more: taken for 0
+	BadTime      uint64 // pcapng times before 1970 or after 2116: they take that of the frame before
+	BadSubsecond uint64 // pcap records with a sub-second part of a second (carried) or of two and more (taken for 0)
 	NoTime       uint64 // pcapng simple packets: they have no time and take that of the frame before
 	ShortWire    uint64 // frames with a wire length below their captured length: raised
 	Skipped      uint64 // pcapng blocks of other kinds than packets and interfaces
@@ -147,19 +147,6 @@ func linkType(n uint16) decode.LinkType {
 		return decode.LinkRaw
 	}
 	return decode.LinkType(n)
-}
-
-// clampTime bounds a capture time.
-func clampTime(t int64, c *Counters) int64 {
-	if t < 0 {
-		c.BadTime++
-		return 0
-	}
-	if t > maxTime {
-		c.BadTime++
-		return maxTime
-	}
-	return t
 }
 
 // addSat adds without overflow.

@@ -84,13 +84,15 @@ func (p *pcap) walk(w []byte, b *Block, borrow bool) (int, stop) {
 	return off, why
 }
 
-// time is the capture time in ns. A sub-second part of a second or more is no time: the second alone counts, so that a
-// broken record cannot move the clock by more than that.
+// time is the capture time in ns. A sub-second part of just a second comes from rounding and is carried; one of two or more
+// is garbage and taken for 0, so that a broken record cannot move the clock.
 func (p *pcap) time(sec, sub uint32) int64 {
 	ns := int64(sub) * p.scale
 	if ns >= 1e9 {
 		p.count.BadSubsecond++
-		ns = 0
+		if ns >= 2e9 {
+			ns = 0
+		}
 	}
 	return int64(sec)*1e9 + ns
 }

@@ -59,9 +59,6 @@ func (p *pcapng) walk(w []byte, b *Block, borrow bool) (int, stop) {
 		case !skip && length > maxRecord:
 			return off, stop{bad: fmt.Sprintf("a block claims %d bytes; more than %d cannot be", length, maxRecord)}
 		case length > int64(len(rest)):
-			if skip {
-				p.count.Skipped++
-			}
 			return off, stop{need: length, skip: skip}
 		case skip:
 			p.count.Skipped++
@@ -128,7 +125,7 @@ func (p *pcapng) block(kind uint32, w []byte, b *Block, borrow bool) (full bool,
 			return true, ""
 		}
 	}
-	p.last = f.Time
+	p.oddities(kind, &f)
 	b.Frames = append(b.Frames, f)
 	return false, ""
 }
@@ -198,23 +195,34 @@ func (p *pcapng) frame(kind uint32, body []byte, f *decode.Frame) string {
 		if i.snaplen != 0 {
 			caplen = min(caplen, i.snaplen)
 		}
-		f.Time = p.last
-		p.count.NoTime++
 	} else {
 		caplen = p.order.uint32(body[12:])
 		ts := uint64(p.order.uint32(body[4:]))<<32 | uint64(p.order.uint32(body[8:]))
-		f.Time = clampTime(i.time(ts), p.count)
+		f.Time = i.time(ts)
 	}
 	if caplen > maxFrame || int(caplen) > len(data) {
 		return fmt.Sprintf("a packet claims %d bytes in a block of %d", caplen, len(body)+12)
 	}
-	if wire < caplen {
-		wire = caplen
-		p.count.ShortWire++
-	}
 	f.Data, f.WireLen, f.Link = data[:caplen:caplen], wire, i.link
 	f.Iface = uint16(min(p.base+int(id), math.MaxUint16))
 	return ""
+}
+
+// oddities counts and mends what cannot be in a frame that is about to be handed out.
+func (p *pcapng) oddities(kind uint32, f *decode.Frame) {
+	switch {
+	case kind == blockSimple:
+		f.Time = p.last
+		p.count.NoTime++
+	case f.Time < 0 || f.Time > maxTime:
+		f.Time = p.last
+		p.count.BadTime++
+	}
+	p.last = f.Time
+	if f.WireLen < uint32(len(f.Data)) {
+		f.WireLen = uint32(len(f.Data))
+		p.count.ShortWire++
+	}
 }
 
 // time converts a count of the interface's units to ns, saturating.
