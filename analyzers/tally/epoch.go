@@ -57,9 +57,9 @@ const (
 	LossConnTable             // connection table full: entry evicted or packet untracked
 	LossHalfOpen              // half-open entry overwritten: outcome unknown
 	LossFragTable             // fragment table full
-	LossSources               // source table of the tick full
-	LossServices              // service table of the tick full: counts were folded into their host
-	LossPrints                // fingerprint table of the tick full
+	LossSources               // source table of the tick full: sources without an entry, or without sketches and sample
+	LossServices              // service table of the tick full: packets that neither a service nor its host (RoleFolded) counts
+	LossPrints                // fingerprint table of the tick full: packets of prints without an entry
 	LossCount
 )
 
@@ -159,7 +159,7 @@ const SampleSize = 16
 
 // SampledContact is one sampled first contact, at the highest stage seen in this tick.
 type SampledContact struct {
-	Rank  uint64 // hash of destination, protocol and port
+	Rank  uint64 // hash of destination, protocol, port and, if it has odd flags, probe
 	Dst   decode.Addr
 	Port  uint16
 	Proto uint8

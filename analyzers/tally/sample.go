@@ -1,0 +1,114 @@
+package tally
+
+import (
+	"weir/decode"
+	"weir/decode/conn"
+)
+
+// sample is a bottom-k sample of headers of one class: those with the k least ranks of the tick. The rank is a keyed hash
+// of the header and its time: the sample does not depend on order, and samples unite by keeping the least ranks again.
+type sample struct {
+	head  []Header // in no order; cap is k
+	limit uint64   // a header of this rank or above does not enter
+	worst int      // place of the highest rank; valid iff full
+}
+
+func newSample(k int) sample { return sample{head: make([]Header, 0, k), limit: ^uint64(0)} }
+
+// put enters a header of a rank below the limit.
+func (s *sample) put(h *Header) {
+	if len(s.head) < cap(s.head) {
+		s.head = append(s.head, *h)
+		if len(s.head) < cap(s.head) {
+			return
+		}
+	} else {
+		s.head[s.worst] = *h
+	}
+	s.limit = 0
+	for i := range s.head {
+		if r := s.head[i].Rank; r >= s.limit {
+			s.worst, s.limit = i, r
+		}
+	}
+}
+
+func (s *sample) reset() { s.head, s.limit = s.head[:0], ^uint64(0) }
+
+// classOf says why a packet's header may be sampled; ClassCount: not at all. Packets of answered connections count as
+// normal in the direction to the responder, which is where a gate would meet them.
+func classOf(p *decode.Packet, ev conn.Event) Class {
+	const decided = conn.EvStray | conn.EvUnasked | conn.EvAttempt | conn.EvFragment
+	if ev&decided != 0 {
+		switch {
+		case ev&conn.EvFragment != 0 && ev&conn.EvAnswered == 0:
+			return ClassFragment
+		case ev&conn.EvStray != 0:
+			return ClassStray
+		case ev&conn.EvUnasked != 0:
+			return ClassUnasked
+		case ev&conn.EvAttempt != 0:
+			return ClassSYN
+		}
+	}
+	if p.Key.Proto == protoTCP {
+		if ev&(conn.EvOrig|conn.EvEstablished) == conn.EvOrig|conn.EvEstablished {
+			return ClassNormal
+		}
+		return ClassCount
+	}
+	switch ev & (conn.EvOrig | conn.EvAnswered) {
+	case conn.EvOrig:
+		return ClassUnanswered
+	case conn.EvOrig | conn.EvAnswered:
+		return ClassNormal
+	}
+	return ClassCount
+}
+
+// rankPacket is the rank of a packet's header: over its connection, time and what tells packets of one connection and
+// time apart.
+func (k *keys) rankPacket(p *decode.Packet) uint64 {
+	rest := uint64(p.Seq)<<32 | uint64(p.IPID)<<16 | uint64(uint16(p.IPLen))
+	return fold(fold(p.Hash^k[0], uint64(p.Time)^k[1])^rest, k[2])
+}
+
+// header copies what a sample keeps of a packet.
+func header(h *Header, p *decode.Packet, class Class, rank uint64) {
+	*h = Header{
+		Rank: rank, Time: p.Time, Class: class,
+		Proto: p.Key.Proto, Ver: p.Key.Ver,
+		TTL: p.TTL, Len: uint16(min(p.IPLen, 0xffff)),
+	}
+	h.Src, h.SrcPort = p.Src()
+	h.Dst, h.DstPort = p.Dst()
+	if p.FragOff != 0 {
+		return
+	}
+	if p.Key.Proto == protoTCP {
+		h.Flags, h.Window, h.Layout = p.Flags, p.Window, p.Opt.Layout
+	}
+	if p.Payload < p.End && int(p.End) <= len(p.Data) {
+		h.NPayload = uint8(copy(h.Payload[:], p.Data[p.Payload:p.End]))
+	}
+}
+
+// headerOfSYN is the header of the handshake that a completed contact began with. Its source port is not known any more.
+func headerOfSYN(h *Header, c *conn.Contact, k *keys) {
+	*h = Header{
+		Time: c.Time, Class: ClassNormalSYN,
+		Src: c.Src, Dst: c.Dst, DstPort: c.Port, Proto: c.Proto, Ver: c.Ver,
+		TTL: c.SYN.TTL, Len: c.SYN.Len, Flags: decode.FlagSYN, Window: c.SYN.Window, Layout: c.SYN.Layout,
+	}
+	h.Rank = fold(k.addrWith(c.Src, uint64(c.Time))^uint64(c.Port), k.addr(c.Dst))
+}
+
+// rankContact is the rank of a contact in the sample of its source: over the destination, protocol and port, and the probe
+// if it has odd flags (see Shard.first).
+func (k *keys) rankContact(c *conn.Contact) uint64 {
+	probe := uint64(0)
+	if oddFlags(c.Probe) {
+		probe = uint64(c.Probe)
+	}
+	return k.addrWith(c.Dst, probe<<24|uint64(c.Proto)<<16|uint64(c.Port))
+}

@@ -1,0 +1,234 @@
+package tally
+
+import (
+	"weir/decode"
+	"weir/decode/conn"
+)
+
+// IP protocols that the tallies tell apart (IANA Protocol Numbers).
+const (
+	protoICMP   = 1
+	protoTCP    = 6
+	protoUDP    = 17
+	protoICMPv6 = 58
+)
+
+// services are the destination services of one shard and tick. When there is no room for a new one, the one with the fewest
+// packets of its neighbourhood is folded into its host. Hosts are first come, first served; what does not fit is counted.
+type services struct {
+	known, hosts serviceTable
+	keys         keys
+	lost         uint64 // packets that no entry counts any more
+}
+
+// serviceTable is one bounded table of services.
+type serviceTable struct {
+	index
+	entry  []Service
+	weight func(place int) uint64
+}
+
+func newServiceTable(entries int) serviceTable {
+	t := serviceTable{index: newIndex(entries), entry: make([]Service, entries)}
+	entry := t.entry
+	t.weight = func(place int) uint64 { return entry[place].weight() }
+	return t
+}
+
+// used are the entries in use, in the order in which they were made.
+func (t *serviceTable) used() []Service { return t.entry[:len(t.hash)] }
+
+// weight is the evidence of a service: its packets.
+func (v *Service) weight() uint64 { return v.Packets + v.BackPackets }
+
+// word packs what is not the address.
+func (k *ServiceKey) word() uint64 {
+	return uint64(k.Role)<<32 | uint64(k.Ver)<<24 | uint64(k.Proto)<<16 | uint64(k.Port)
+}
+
+func newServices(entries, hosts int, k keys) *services {
+	return &services{known: newServiceTable(entries), hosts: newServiceTable(hosts), keys: k}
+}
+
+// find returns the entry of k, nil if there is none.
+func (t *serviceTable) find(k *ServiceKey, hash uint64) *Service {
+	tag := tag(hash)
+	for _, s := range t.bucket(hash) {
+		if s == 0 {
+			return nil
+		}
+		if s&^0xffff == tag {
+			if e := &t.entry[s&0xffff-1]; e.Key == *k {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// at finds or makes the entry of k.
+func (t *services) at(k *ServiceKey) *Service {
+	hash := t.keys.addrWith(k.Addr, k.word())
+	if e := t.known.find(k, hash); e != nil {
+		return e
+	}
+	place, ok := t.known.free(hash)
+	if !ok {
+		place = t.known.least(hash, t.known.weight)
+		t.fold(&t.known.entry[place])
+		t.known.replace(place, hash)
+	}
+	e := &t.known.entry[place]
+	*e = Service{Key: *k}
+	return e
+}
+
+// fold adds a service to its host.
+func (t *services) fold(v *Service) {
+	k := ServiceKey{Addr: v.Key.Addr, Proto: v.Key.Proto, Ver: v.Key.Ver, Role: RoleFolded}
+	hash := t.keys.addrWith(k.Addr, k.word())
+	host := t.hosts.find(&k, hash)
+	if host == nil {
+		place, ok := t.hosts.free(hash)
+		if !ok {
+			t.lost += v.weight()
+			return
+		}
+		host = &t.hosts.entry[place]
+		*host = Service{Key: k}
+	}
+	host.add(v)
+}
+
+// reset forgets the tick. Entries are cleared when they are given out.
+func (t *services) reset() {
+	t.known.reset()
+	t.hosts.reset()
+	t.lost = 0
+}
+
+// add adds the counts of o.
+func (v *Service) add(o *Service) {
+	v.Packets += o.Packets
+	v.Bytes += o.Bytes
+	v.BackPackets += o.BackPackets
+	v.BackBytes += o.BackBytes
+	v.Unanswered += o.Unanswered
+	v.UnansweredBytes += o.UnansweredBytes
+	v.Fragments += o.Fragments
+	v.FragBytes += o.FragBytes
+	v.StrayACK += o.StrayACK
+	v.StrayACKBytes += o.StrayACKBytes
+	v.StrayRST += o.StrayRST
+	v.StrayRSTBytes += o.StrayRSTBytes
+	v.Opened += o.Opened
+	v.SYN += o.SYN
+	v.SYNACK += o.SYNACK
+	v.Proven += o.Proven
+	v.Refused += o.Refused
+	v.Slow += o.Slow
+	v.Sources.Merge(&o.Sources)
+}
+
+// serviceOf names the service that a packet of an IP connection belongs to, and whether the packet goes to it. What is
+// outside of every connection belongs to its receiver.
+func serviceOf(p *decode.Packet, ev conn.Event) (k ServiceKey, to bool) {
+	k.Proto, k.Ver = p.Key.Proto, p.Key.Ver
+	const outside = conn.EvOrig | conn.EvStray | conn.EvUntracked
+	switch {
+	case p.FragOff != 0:
+		k.Addr, _ = p.Dst()
+		return k, true
+	case ev&(conn.EvUnasked|conn.EvStray) == conn.EvUnasked:
+		k.Addr, _ = p.Dst()
+		_, k.Port = p.Src()
+		k.Role = RoleAnswer
+		to = true
+	case ev&outside != 0 || p.HasQuote:
+		k.Addr, k.Port = p.Dst()
+		to = true
+	default:
+		k.Addr, k.Port = p.Src()
+	}
+	if k.Proto == protoICMP || k.Proto == protoICMPv6 {
+		k.Port = 0
+	}
+	return k, to
+}
+
+// quotedService names the service that the packet in an ICMP error was sent to.
+func quotedService(p *decode.Packet) ServiceKey {
+	q := &p.Quote
+	k := ServiceKey{Addr: q.B, Port: q.PortB, Proto: q.Proto, Ver: q.Ver}
+	if p.QuoteReverse {
+		k.Addr, k.Port = q.A, q.PortA
+	}
+	if k.Proto == protoICMP || k.Proto == protoICMPv6 {
+		k.Port = 0
+	}
+	return k
+}
+
+// towards counts a packet to the service.
+func (v *Service) towards(p *decode.Packet, ev conn.Event, k *keys) {
+	bytes := uint64(p.WireLen)
+	v.Packets++
+	v.Bytes += bytes
+	if ev&conn.EvStray != 0 {
+		if p.Flags&decode.FlagRST != 0 {
+			v.StrayRST++
+			v.StrayRSTBytes += bytes
+		} else {
+			v.StrayACK++
+			v.StrayACKBytes += bytes
+		}
+	} else if unanswered(p, ev) {
+		v.Unanswered++
+		v.UnansweredBytes += bytes
+	}
+	const outside = conn.EvNew | conn.EvAttempt | conn.EvStray | conn.EvUnasked | conn.EvFragment
+	const rare = outside | conn.EvProven
+	if ev&rare == 0 {
+		return
+	}
+	v.Opened += bit(ev, conn.EvNew)
+	v.SYN += bit(ev, conn.EvAttempt)
+	v.Proven += bit(ev, conn.EvProven)
+	if ev&conn.EvFragment != 0 {
+		v.Fragments++
+		v.FragBytes += bytes
+	}
+	if ev&outside != 0 {
+		src, _ := p.Src()
+		v.Sources.Add(k.addr(src))
+	}
+}
+
+// from counts a packet of the service.
+func (v *Service) from(p *decode.Packet, ev conn.Event) {
+	v.BackPackets++
+	v.BackBytes += uint64(p.WireLen)
+	const synack = decode.FlagSYN | decode.FlagACK
+	if p.Key.Proto == protoTCP && p.Flags&synack == synack && ev&conn.EvRetrans == 0 {
+		v.SYNACK++
+	}
+	v.Opened += bit(ev, conn.EvNew)
+	v.Refused += bit(ev, conn.EvRefusal)
+}
+
+// unanswered reports whether a packet to a service belongs to a connection without any answer so far. A SYN stays
+// unanswered until the handshake is complete: a flood's are answered by SYN-ACKs that prove nothing.
+func unanswered(p *decode.Packet, ev conn.Event) bool {
+	if p.Key.Proto == protoTCP && p.Flags&decode.FlagSYN != 0 {
+		return ev&conn.EvEstablished == 0
+	}
+	return ev&(conn.EvAnswered|conn.EvEstablished|conn.EvUntracked|conn.EvRefusal) == 0
+}
+
+// bit is 1 if an event has bit b.
+func bit(ev, b conn.Event) uint32 {
+	if ev&b != 0 {
+		return 1
+	}
+	return 0
+}

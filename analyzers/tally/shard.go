@@ -1,0 +1,305 @@
+package tally
+
+import (
+	"fmt"
+	"time"
+
+	"weir/analyzers/fingerprint"
+	"weir/decode"
+	"weir/decode/conn"
+)
+
+// Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 64 shards take 50 MB, the
+// scratch of the merge 8 MB and an Epoch at most 35 MB; pages that no traffic ever used are not resident.
+type Config struct {
+	Services int           // destination services: 208 bytes each; 64 × 1024 × 208 = 13.6 MB
+	Hosts    int           // hosts that services are folded into when there are more: 208 bytes each; 1.7 MB
+	Sources  int           // sources: 120 bytes each; 64 × 2048 × 120 = 15.7 MB
+	Details  int           // sources with more than one contact in a shard: 688 bytes each; 64 × 128 × 688 = 5.6 MB
+	Prints   int           // fingerprints: 176 bytes each; 64 × 128 × 176 = 1.4 MB
+	Contacts int           // contacts remembered beyond the tick: 8 bytes each, rounded up to a power of two; 64 × 16384 × 8 = 8.4 MB
+	Remember time.Duration // for how long; at most 15 days
+	Suspects int           // sampled headers of each of 5 classes of unanswered packets: 80 bytes each; 64 × 5 × 32 × 80 = 0.8 MB
+	Normals  int           // sampled headers of each of 2 classes of normal packets: 80 bytes each; 0.1 MB
+}
+
+// Defaults returns the default bounds.
+func Defaults() Config {
+	return Config{
+		Services: 1024,
+		Hosts:    128,
+		Sources:  2048,
+		Details:  128,
+		Prints:   128,
+		Contacts: 1 << 14,
+		Remember: 6 * time.Hour,
+		Suspects: 32,
+		Normals:  8,
+	}
+}
+
+// maxEntries is how many entries a table of a shard can number.
+const maxEntries = 1<<16 - 1
+
+// Check reports the first setting that is out of range.
+func (c *Config) Check() error {
+	for _, f := range []struct {
+		name string
+		n    int
+		most int
+	}{
+		{"services", c.Services, maxEntries}, {"hosts", c.Hosts, maxEntries}, {"sources", c.Sources, maxEntries},
+		{"details", c.Details, maxEntries}, {"prints", c.Prints, maxEntries}, {"contacts", c.Contacts, 1 << 28},
+		{"suspects", c.Suspects, 1 << 12}, {"normals", c.Normals, 1 << 12},
+	} {
+		if f.n < 1 || f.n > f.most {
+			return fmt.Errorf("tally: %s is %d, must be 1 to %d", f.name, f.n, f.most)
+		}
+	}
+	if c.Remember < time.Minute || c.Remember > 15*24*time.Hour {
+		return fmt.Errorf("tally: remember is %v, must be 1m to 360h", c.Remember)
+	}
+	return nil
+}
+
+// Shard accumulates the counters of one state shard during a tick. Not safe for concurrent use; different shards are
+// independent. Its memory is fixed at NewShard. No method allocates.
+type Shard struct {
+	link     Link
+	services *services
+	sources  *sources
+	prints   *prints
+	samples  [ClassCount]sample
+	memory   memory
+	keys     keys
+	key      uint64
+	used     bool // anything was counted in this tick
+}
+
+// NewShard returns an empty shard whose sketches are keyed by key: fixed in replays, one secret of the site live. It panics
+// if cfg.Check fails.
+func NewShard(cfg Config, key uint64) *Shard {
+	if err := cfg.Check(); err != nil {
+		panic(err)
+	}
+	k := newKeys(key)
+	s := &Shard{
+		services: newServices(cfg.Services, cfg.Hosts, k),
+		sources:  newSources(cfg.Sources, cfg.Details, k),
+		prints:   newPrints(cfg.Prints, k),
+		memory:   newMemory(cfg.Contacts, int16(cfg.Remember/time.Minute)),
+		keys:     k,
+		key:      key,
+	}
+	for c := range s.samples {
+		n := cfg.Suspects
+		if Class(c) >= ClassNormalSYN {
+			n = cfg.Normals
+		}
+		s.samples[c] = newSample(n)
+	}
+	return s
+}
+
+// Packet counts one packet and what it meant to its connection.
+func (s *Shard) Packet(p *decode.Packet, ev conn.Event) {
+	if ev&conn.EvOuter != 0 {
+		return
+	}
+	s.used = true
+	s.link.count(p, ev)
+	if p.Kind < decode.KindIPv4 {
+		return
+	}
+	k, to := serviceOf(p, ev)
+	v := s.services.at(&k)
+	if to {
+		v.towards(p, ev, &s.keys)
+	} else {
+		v.from(p, ev)
+	}
+	if class := classOf(p, ev); class < ClassCount {
+		if rank := s.keys.rankPacket(p); rank < s.samples[class].limit {
+			var h Header
+			header(&h, p, class, rank)
+			s.samples[class].put(&h)
+		}
+	}
+	if p.HasQuote && ev&conn.EvRefusal != 0 {
+		k := quotedService(p)
+		s.services.at(&k).Refused++
+	}
+	if p.Key.Proto == protoTCP && p.Flags&decode.FlagSYN != 0 {
+		s.print(p, ev)
+	}
+}
+
+// print counts the fingerprint of a SYN or SYN-ACK. An attempt with a tool's print counts for its source.
+func (s *Shard) print(p *decode.Packet, ev conn.Event) {
+	sig, ok := fingerprint.FromPacket(p)
+	if !ok {
+		return
+	}
+	e := s.prints.at(&sig)
+	e.add(p, &s.keys)
+	if e.tool && ev&conn.EvAttempt != 0 {
+		addr, _ := p.Src()
+		src := s.sources.at(addr, p.Key.Ver, p.Time)
+		src.tool = max(src.tool, e.label)
+		src.toolHits++
+	}
+}
+
+// Contact counts one step of a contact. Steps of a contact come in order.
+func (s *Shard) Contact(c *conn.Contact) {
+	s.used = true
+	switch c.Stage {
+	case conn.StageUnknown:
+		s.link.ContactsUnknown++
+	case conn.StageSilent, conn.StageRefused, conn.StageAnswered:
+		s.link.ContactsKnown++
+	case conn.StageProven:
+		var h Header
+		if headerOfSYN(&h, c, &s.keys); h.Rank < s.samples[ClassNormalSYN].limit {
+			s.samples[ClassNormalSYN].put(&h)
+		}
+	}
+	rank := s.keys.rankContact(c)
+	first := s.first(c, rank)
+	if !first && c.Stage != conn.StageOpened {
+		return
+	}
+	src := s.sources.at(c.Src, c.Ver, c.Time)
+	if !first {
+		src.repeats++
+		return
+	}
+	s.sources.step(src, c, rank)
+	if c.Marks != 0 && c.Stage == conn.StageOpened {
+		src.marks |= c.Marks
+		src.markHits++
+	}
+}
+
+// first reports whether a step belongs to a first contact and was not counted before, and remembers it.
+//
+// A probe with odd flags is a contact of its own, so that a flag scan shows that follows a SYN scan of the same ports; but
+// where a SYN was answered before, late segments are expected and count as repeats.
+func (s *Shard) first(c *conn.Contact, rank uint64) bool {
+	minute := uint64(c.Time / int64(time.Minute))
+	hash := s.keys.addrWith(c.Src, rank)
+	place, st := s.memory.find(hash, minute)
+	if c.Stage != conn.StageOpened {
+		st, counts := st.next(c.Stage)
+		if st != 0 {
+			s.memory.settle(hash, place, st)
+		}
+		return counts
+	}
+	if st == 0 && oddFlags(c.Probe) {
+		syn := *c
+		syn.Probe = conn.ProbeSYN
+		if _, st := s.memory.find(s.keys.addrWith(c.Src, s.keys.rankContact(&syn)), minute); st >= stateLate {
+			return false
+		}
+	}
+	s.memory.store(hash, minute, place, max(st, stateOpened))
+	return st == 0
+}
+
+// oddFlags reports whether a probe is a TCP segment that asks for no connection.
+func oddFlags(p conn.Probe) bool { return p >= conn.ProbeNull && p <= conn.ProbeOddTCP }
+
+// Slow counts a connection that a census found slow.
+func (s *Shard) Slow(c *conn.Slow) {
+	s.used = true
+	s.services.at(&ServiceKey{Addr: c.Resp, Port: c.RespPort, Proto: protoTCP, Ver: c.Ver}).Slow++
+}
+
+// Lose adds n to a cause of loss that this package does not count itself: it counts LossCut, LossSources, LossServices and
+// LossPrints.
+func (s *Shard) Lose(cause Loss, n uint64) {
+	s.used = true
+	s.link.Loss[cause] += n
+}
+
+// reset forgets the tick, but not the contacts. It costs what was used.
+func (s *Shard) reset() {
+	s.link = Link{}
+	s.services.reset()
+	s.sources.reset()
+	s.prints.reset()
+	for i := range s.samples {
+		s.samples[i].reset()
+	}
+	s.used = false
+}
+
+// count counts a packet on the link.
+func (l *Link) count(p *decode.Packet, ev conn.Event) {
+	l.Packets++
+	l.Bytes += uint64(p.WireLen)
+	l.Why[p.Why]++
+	switch {
+	case p.Kind == decode.KindARP:
+		l.ARP++
+	case p.Kind == decode.KindNone:
+		l.Other++
+	case p.Key.Proto == protoTCP:
+		l.TCP++
+		if p.PayloadLen != 0 {
+			l.Payload++
+			l.Retrans += uint64(bit(ev, conn.EvRetrans))
+		}
+	case p.Key.Proto == protoUDP:
+		l.UDP++
+	case p.Key.Proto == protoICMP || p.Key.Proto == protoICMPv6:
+		l.ICMP++
+	default:
+		l.Other++
+	}
+	const rare = conn.EvNew | conn.EvClosed | conn.EvProven | conn.EvFragment | conn.EvVisible
+	if ev&rare == 0 && p.Why != decode.WhyCut {
+		return
+	}
+	l.Opened += uint64(bit(ev, conn.EvNew))
+	l.Closed += uint64(bit(ev, conn.EvClosed))
+	l.Proven += uint64(bit(ev, conn.EvProven))
+	l.Fragments += uint64(bit(ev, conn.EvFragment))
+	if ev&conn.EvVisible != 0 {
+		two := uint64(bit(ev, conn.EvAnswered))
+		l.VisibleTwoWay += two
+		l.VisibleOneWay += 1 - two
+	}
+	if p.Why == decode.WhyCut {
+		l.Loss[LossCut]++
+	}
+}
+
+// add adds the counts of o.
+func (l *Link) add(o *Link) {
+	l.Packets += o.Packets
+	l.Bytes += o.Bytes
+	l.TCP += o.TCP
+	l.UDP += o.UDP
+	l.ICMP += o.ICMP
+	l.ARP += o.ARP
+	l.Other += o.Other
+	l.Fragments += o.Fragments
+	l.Opened += o.Opened
+	l.Closed += o.Closed
+	l.Proven += o.Proven
+	l.Payload += o.Payload
+	l.Retrans += o.Retrans
+	l.VisibleTwoWay += o.VisibleTwoWay
+	l.VisibleOneWay += o.VisibleOneWay
+	l.ContactsUnknown += o.ContactsUnknown
+	l.ContactsKnown += o.ContactsKnown
+	l.Backward += o.Backward
+	for i, n := range o.Why {
+		l.Why[i] += n
+	}
+	for i, n := range o.Loss {
+		l.Loss[i] += n
+	}
+}
