@@ -20,7 +20,7 @@ func (w *walk) l2tp(off int) {
 	}
 	off += 2
 	if flags&length != 0 {
-		if start+int(be16(w.b[off:])) > w.wire {
+		if w.lies(start + int(be16(w.b[off:]))) {
 			return
 		}
 		off += 2

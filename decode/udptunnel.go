@@ -15,12 +15,15 @@ const (
 )
 
 // udpTunnel enters a tunnel if a port names one and the bytes at off have the look of its header; otherwise the packet
-// stays UDP.
+// stays UDP. Teredo's clients and relays speak on any port.
 func (w *walk) udpTunnel(off int, src, dst uint16) {
-	if !w.udpTunnelAt(off, dst) {
-		w.udpTunnelAt(off, src)
+	if !w.udpTunnelAt(off, dst) && !w.udpTunnelAt(off, src) && off < len(w.b) && w.b[off]>>4 == 6 {
+		w.teredoPeer(off)
 	}
 }
+
+// lies reports whether a length that ends at end runs past the packet. In a first fragment it may.
+func (w *walk) lies(end int) bool { return end > w.wire && !w.p.Frag }
 
 // udpTunnelAt returns false if port names no tunnel.
 func (w *walk) udpTunnelAt(off int, port uint16) bool {
@@ -53,15 +56,15 @@ func (w *walk) vni(b []byte) {
 	w.disc = fold(w.disc, 1<<31|uint32(b[0])<<16|uint32(b[1])<<8|uint32(b[2]))
 }
 
-// vxlan reads a VXLAN header (RFC 7348): flags with the valid bit and at most the bit of group policy
-// (draft-smith-vxlan-group-policy), reserved bits 0.
+// vxlan reads a VXLAN header (RFC 7348). The valid bit is set; reserved bits are to be 0 but to be ignored, and group
+// policy uses some of them (draft-smith-vxlan-group-policy): where one is set, an Ethernet header has to be recognised.
 func (w *walk) vxlan(off int) {
 	if off+8 > len(w.b) {
 		return
 	}
 	h := w.b[off:]
-	group := h[0] == 0x88
-	if h[0] != 0x08 && !group || !group && (h[1]|h[2]|h[3]) != 0 || h[7] != 0 || !w.enter(TunnelVXLAN) {
+	clean := be32(h) == 0x08000000 && h[7] == 0
+	if h[0]&0x08 == 0 || !clean && !w.looksEthernet(off+8) || !w.enter(TunnelVXLAN) {
 		return
 	}
 	w.vni(h[4:])
@@ -106,7 +109,7 @@ func (w *walk) gtp(off int) {
 	const version, extensions, optional, gpdu = 0xf0, 0x04, 0x07, 255 // version 1 with the protocol type bit is 0x30
 	h := w.b[off:]
 	flags := h[0]
-	if flags&version != 0x30 || flags&0x08 != 0 || h[1] != gpdu || off+8+int(be16(h[2:])) > w.wire {
+	if flags&version != 0x30 || flags&0x08 != 0 || h[1] != gpdu || w.lies(off+8+int(be16(h[2:]))) {
 		return
 	}
 	off += 8
@@ -142,10 +145,22 @@ func (w *walk) teredo(off int) {
 	if off+8 <= len(w.b) && be16(w.b[off:]) == 0x0000 {
 		off += 8
 	}
-	if off+40 > len(w.b) || w.b[off]>>4 != 6 || off+40+int(be16(w.b[off+4:])) > w.wire {
+	if off+40 > len(w.b) || w.b[off]>>4 != 6 || w.lies(off+40+int(be16(w.b[off+4:]))) {
 		return
 	}
 	if w.enter(TunnelTeredo) {
+		w.ipv6(off)
+	}
+}
+
+// teredoPeer recognises Teredo without its server's port: IPv6 that fills the datagram exactly, between ends of which one
+// is in Teredo's prefix 2001::/32 (RFC 4380 section 2.6).
+func (w *walk) teredoPeer(off int) {
+	if off+40 > len(w.b) || off+40+int(be16(w.b[off+4:])) != w.wire {
+		return
+	}
+	const prefix = 0x20010000
+	if (be32(w.b[off+8:]) == prefix || be32(w.b[off+24:]) == prefix) && w.enter(TunnelTeredo) {
 		w.ipv6(off)
 	}
 }
