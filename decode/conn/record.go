@@ -87,6 +87,7 @@ type Record struct {
 	Close        Close
 	Action       Action
 	Outer        bool // a tunnel's outer connection
+	Shard        uint8
 	Proven       bool // return path of the originator proven
 	Midstream    bool // picked up without its opening
 	Disc         uint32

@@ -1,0 +1,88 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"weir/decode"
+)
+
+// Config sizes the table and sets its timeouts. Sizes are totals over all shards; all memory is reserved by NewTables and
+// none is added later.
+type Config struct {
+	Conns     int // connections in full (256 bytes each); at most 2^29
+	HalfOpen  int // attempts and single packets without an answer (112 bytes each)
+	Extras    int // connections whose payload sizes and gaps are kept (192 bytes each)
+	Fragments int // fragmented datagrams whose later fragments find their connection (80 bytes each)
+
+	TCPAttempt   time.Duration // SYN without an answer, from the SYN on
+	TCPHandshake time.Duration // idle before the handshake is done
+	TCPIdle      time.Duration // idle
+	TCPClose     time.Duration // after both sides closed, or a RST
+	TCPPartial   time.Duration // after a FIN was the first thing a side sent
+	UDPIdle      time.Duration
+	ICMPIdle     time.Duration
+	Fragment     time.Duration // between the first fragment and the last
+}
+
+// Defaults reserve 224 MiB. Timeouts are those of Zeek's scripts/base/init-bare.zeek (tcp_attempt_delay,
+// udp_inactivity_timeout, tcp_inactivity_timeout, tcp_close_delay, tcp_partial_close_delay, icmp_inactivity_timeout);
+// the fragment timeout is Linux's ipfrag_time.
+func Defaults() Config {
+	return Config{
+		Conns:        1 << 19,
+		HalfOpen:     1 << 18,
+		Extras:       1 << 18,
+		Fragments:    1 << 14,
+		TCPAttempt:   5 * time.Second,
+		TCPHandshake: time.Minute,
+		TCPIdle:      5 * time.Minute,
+		TCPClose:     5 * time.Second,
+		TCPPartial:   3 * time.Second,
+		UDPIdle:      time.Minute,
+		ICMPIdle:     time.Minute,
+		Fragment:     30 * time.Second,
+	}
+}
+
+// Bytes is the memory that NewTables reserves for the configuration.
+func (c Config) Bytes() int {
+	return decode.Shards * c.shard().bytes()
+}
+
+// shardSizes are the sizes of one shard's tables in entries.
+type shardSizes struct{ conns, index, sets, ring, extras, frags int }
+
+// shard divides the totals, rounding up. Index and sets are powers of two; the index is at most half full.
+func (c Config) shard() shardSizes {
+	per := func(n int) int { return max((n+decode.Shards-1)/decode.Shards, ways) }
+	z := shardSizes{conns: per(c.Conns), extras: per(c.Extras)}
+	z.index = pow2(2 * z.conns)
+	z.sets = pow2((per(c.HalfOpen) + ways - 1) / ways)
+	z.frags = pow2(per(c.Fragments))
+	z.ring = 4 * ways * z.sets
+	return z
+}
+
+func (c Config) check() error {
+	for _, n := range []int{c.Conns, c.HalfOpen, c.Extras, c.Fragments} {
+		if n < decode.Shards || n > 1<<29 {
+			return fmt.Errorf("conn: table size %d is not between %d and %d", n, decode.Shards, 1<<29)
+		}
+	}
+	for _, d := range []time.Duration{c.TCPAttempt, c.TCPHandshake, c.TCPIdle, c.TCPClose, c.TCPPartial, c.UDPIdle, c.ICMPIdle, c.Fragment} {
+		if d <= 0 {
+			return errors.New("conn: timeouts must be positive")
+		}
+	}
+	return nil
+}
+
+func pow2(n int) int {
+	p := 1
+	for p < n {
+		p *= 2
+	}
+	return p
+}

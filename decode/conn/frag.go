@@ -1,0 +1,120 @@
+package conn
+
+import (
+	"math/bits"
+
+	"weir/decode"
+)
+
+// frag is a fragmented datagram whose first fragment was seen: it lends its ports to the later ones.
+type frag struct {
+	a, b         decode.Addr
+	time         int64 // of the first fragment; 0 unused
+	hash         uint64
+	id           uint32
+	end          uint32 // bytes of the datagram seen without a hole
+	disc         uint32
+	portA, portB uint16
+	proto, ver   uint8
+	reverse      bool
+	_            [5]byte
+}
+
+// flight is where a datagram's fragments are found: the first of as many entries as a set of the half-open cache has.
+func (s *shard) flight(p *decode.Packet) []frag {
+	h := s.seed ^ uint64(p.FragID)<<8 ^ uint64(p.Key.Proto)
+	for _, w := range [...]uint64{p.Key.A.Hi, p.Key.A.Lo, p.Key.B.Hi, p.Key.B.Lo} {
+		hi, lo := bits.Mul64(h^w, 0x9e3779b97f4a7c15)
+		h = hi ^ lo ^ w
+	}
+	at := int(h>>32) & (len(s.frags)/ways - 1)
+	return s.frags[at*ways : at*ways+ways]
+}
+
+func (f *frag) is(p *decode.Packet) bool {
+	return f.time != 0 && f.a == p.Key.A && f.b == p.Key.B && f.id == p.FragID && f.proto == p.Key.Proto &&
+		f.ver == p.Key.Ver && f.disc == p.Key.Disc && f.reverse == p.Reverse
+}
+
+// firstFragment remembers a datagram. A full set forgets its oldest.
+func (s *shard) firstFragment(p *decode.Packet) {
+	if !p.MoreFrag {
+		return // an atomic fragment is the whole datagram
+	}
+	header := uint32(8)
+	if p.Key.Proto == protoTCP {
+		header = 20
+	}
+	length := p.IPLen - min(p.IPLen, p.L4-p.L3)
+	if length < header {
+		s.stats.FragTiny++
+	}
+	set := s.flight(p)
+	f := &set[0]
+	for i := range set {
+		if g := &set[i]; g.is(p) || g.time < f.time {
+			f = g
+			if g.is(p) {
+				break
+			}
+		}
+	}
+	if f.time != 0 && !f.is(p) && s.now-f.time < s.timeouts.fragment {
+		s.stats.FragFull++
+	}
+	*f = frag{a: p.Key.A, b: p.Key.B, time: max(s.now, 1), hash: p.Hash, id: p.FragID, end: length, disc: p.Key.Disc,
+		portA: p.Key.PortA, portB: p.Key.PortB, proto: p.Key.Proto, ver: p.Key.Ver, reverse: p.Reverse}
+}
+
+// laterFragment counts a fragment without ports for the connection of its first one.
+func (s *shard) laterFragment(p *decode.Packet, out *Out) Event {
+	var f *frag
+	set := s.flight(p)
+	for i := range set {
+		if g := &set[i]; g.is(p) && s.now-g.time < s.timeouts.fragment {
+			f = g
+		}
+	}
+	if f == nil {
+		s.stats.FragOrphan++
+		return EvUntracked | EvFragment
+	}
+	switch {
+	case p.FragOff < f.end:
+		s.stats.FragOverlap++
+	case p.FragOff == f.end:
+		f.end += p.PayloadLen
+	}
+	if p.Key.Proto == protoTCP && p.FragOff < 20 {
+		s.stats.FragTiny++
+	}
+	key := decode.Key{A: f.a, B: f.b, PortA: f.portA, PortB: f.portB, Disc: f.disc, Proto: f.proto, Ver: f.ver}
+	return EvFragment | s.attribute(f.hash, &key, p)
+}
+
+// attribute adds a later fragment to the counts of a connection. It moves no state.
+func (s *shard) attribute(hash uint64, key *decode.Key, p *decode.Packet) Event {
+	if c := s.find(hash, key); c != nil {
+		d := c.sender(p.Reverse)
+		x := &c.side[d]
+		x.packets = saturate32(x.packets, 1)
+		x.ipBytes += uint64(p.IPLen)
+		if c.proto != protoTCP {
+			x.addBytes(p.PayloadLen)
+			c.last = s.now
+		}
+		return c.standing(d) | outerEvent(p)
+	}
+	n := s.findHalf(hash, key)
+	if n < 0 {
+		return EvUntracked
+	}
+	h := &s.halves[n]
+	h.repeats = saturate16(h.repeats, 1)
+	h.repeatBytes = saturate32(h.repeatBytes, p.IPLen)
+	if h.proto != protoTCP {
+		h.payload = saturate32(h.payload, p.PayloadLen)
+	}
+	s.sets[n/ways].last[n%ways] = s.now
+	return h.senderEvent() | outerEvent(p)
+}

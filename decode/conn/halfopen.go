@@ -1,0 +1,170 @@
+package conn
+
+import (
+	"unsafe"
+
+	"weir/decode"
+)
+
+// Every flow starts here: a SYN without an answer, a first datagram, a stray packet. An entry keeps what its first packet
+// said, and the flow moves to the table with its second packet (a repeated SYN excepted). Floods of single packets thus
+// overwrite each other and never reach the table.
+
+// ways is the associativity of the cache.
+const ways = 4
+
+// set is one cache line: what a lookup in four entries needs.
+type set struct {
+	tag  [ways]uint64 // hash|1; 0 empty
+	last [ways]int64
+}
+
+// half is a flow of which one packet was seen, or several equal SYNs.
+type half struct {
+	a, b         decode.Addr
+	portA, portB uint16
+	disc         uint32
+	proto, ver   uint8
+	bits         truths // bitOrigB, bitPending, bitUnasked, bitOuter, bitMidstream, bitAnswered (ARP)
+	sender       uint8
+	probe        Probe
+	marks        Marks
+	ttl          uint8
+	vlan         [2]uint16
+	tunnels      decode.Tunnels
+	length       uint16
+	layout       uint32
+	seq, ack     uint32
+	ipLen        uint32
+	payload      uint32
+	flags        uint16
+	window       uint16
+	repeats      uint16 // of the same SYN, and fragments of the packet
+	askedAgo     uint16 // ms that the contact had been waiting when the entry was made: an attempt that took over
+	repeatBytes  uint32 // IP bytes of those
+	born         uint32
+	first        int64
+}
+
+func (h *half) is(k *decode.Key) bool {
+	return h.a == k.A && h.b == k.B && h.portA == k.PortA && h.portB == k.PortB &&
+		h.disc == k.Disc && h.proto == k.Proto && h.ver == k.Ver
+}
+
+// findHalf returns the index of a key's entry, or -1.
+func (s *shard) findHalf(hash uint64, k *decode.Key) int {
+	at := int(hash & uint64(len(s.sets)-1))
+	for w := range ways {
+		if n := at*ways + w; s.sets[at].tag[w] == hash|1 && s.halves[n].is(k) {
+			return n
+		}
+	}
+	return -1
+}
+
+// addHalf makes room for an entry, which may overwrite the one of its set that was idle longest.
+func (s *shard) addHalf(hash uint64, out *Out) *half {
+	at := int(hash & uint64(len(s.sets)-1))
+	line, way := &s.sets[at], 0
+	for w := range ways {
+		if line.tag[w] == 0 {
+			way = w
+			break
+		}
+		if line.last[w] < line.last[way] {
+			way = w
+		}
+	}
+	n := at*ways + way
+	if line.tag[way] != 0 {
+		s.stats.Overwritten++
+		s.endHalf(n, CloseEvicted, out)
+	}
+	line.tag[way], line.last[way] = hash|1, s.now
+	s.stats.LiveHalfOpen++
+	h := &s.halves[n]
+	*h = half{}
+	return h
+}
+
+// dropHalf frees an entry without a record: it moved to the table.
+func (s *shard) dropHalf(n int) {
+	s.sets[n/ways].tag[n%ways] = 0
+	s.stats.LiveHalfOpen--
+}
+
+// endHalf takes an entry out: a contact that still waits becomes unknown, and the record goes out.
+func (s *shard) endHalf(n int, why Close, out *Out) {
+	h := &s.halves[n]
+	if h.bits&bitPending != 0 {
+		h.bits &^= bitPending
+		s.emit(h.contact(), StageUnknown, out)
+	}
+	if out.Record != nil && h.ver != 0 {
+		var c conn
+		c.fill(h, s.sets[n/ways].tag[n%ways])
+		c.replay(h, s.timeouts)
+		c.last = s.sets[n/ways].last[n%ways]
+		s.record(&c, why, out)
+	}
+	s.stats.Ended++
+	s.dropHalf(n)
+}
+
+// halfTimeout is how long an entry lives; from is the time that counts from its first packet instead of its last.
+func (s *shard) halfExpired(n int) bool {
+	h, last := &s.halves[n], s.sets[n/ways].last[n%ways]
+	switch {
+	case h.proto == protoTCP && h.ver != 0:
+		if h.flags&(decode.FlagSYN|decode.FlagFIN|decode.FlagRST) == decode.FlagSYN {
+			return s.now-h.first >= s.timeouts.attempt
+		}
+		if h.flags&(decode.FlagFIN|decode.FlagRST) != 0 {
+			return s.now-h.first >= s.timeouts.close
+		}
+		return s.now-last >= s.timeouts.idle
+	case h.proto == protoICMP || h.proto == protoICMP6:
+		return s.now-last >= s.timeouts.icmp
+	}
+	return s.now-last >= s.timeouts.udp
+}
+
+// promote moves an entry to the table, as if its first packet had been counted there.
+func (s *shard) promote(hash uint64, n int, out *Out) *conn {
+	h := s.halves[n]
+	s.dropHalf(n)
+	s.stats.Promoted++
+	c := s.add(hash, out)
+	c.fill(&h, hash)
+	c.replay(&h, s.timeouts)
+	if h.payload > 0 {
+		s.features(c, int(h.sender), h.payload, h.first)
+	}
+	return c
+}
+
+// fill names the connection and copies what the first packet said about it.
+func (c *conn) fill(h *half, hash uint64) {
+	c.a, c.b, c.portA, c.portB, c.disc, c.proto, c.ver = h.a, h.b, h.portA, h.portB, h.disc, h.proto, h.ver
+	c.hash, c.bits = hash, h.bits|bitLive
+	c.first, c.last, c.born = h.first, h.first, h.born
+	c.vlan, c.tunnels, c.length, c.layout = h.vlan, h.tunnels, h.length, h.layout
+	c.window, c.ttl, c.probe, c.marks = h.window, h.ttl, h.probe, h.marks
+}
+
+// replay counts the first packet and its repeats.
+func (c *conn) replay(h *half, t timeouts) {
+	if h.sender == 1 && c.proto != protoICMP && c.proto != protoICMP6 {
+		c.note('^')
+	}
+	c.apply(int(h.sender), &segment{now: h.first, seq: h.seq, ack: h.ack, ipLen: h.ipLen, payload: h.payload,
+		flags: h.flags, window: h.window}, &t)
+	x := &c.side[h.sender]
+	x.packets += uint32(h.repeats)
+	x.ipBytes += uint64(h.repeatBytes)
+}
+
+// slot is the connection's number in the slab.
+func (s *shard) slot(c *conn) uint32 {
+	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(unsafe.Pointer(unsafe.SliceData(s.conns)))) / unsafe.Sizeof(*c))
+}

@@ -1,0 +1,76 @@
+package conn
+
+import "weir/decode"
+
+// flipped tells whether a first packet looks like an answer whose question was missed, so that its sender is the
+// responder: Zeek's WantConnection of TCP and UDP.
+func flipped(p *decode.Packet) bool {
+	_, src := p.Src()
+	_, dst := p.Dst()
+	switch p.Key.Proto {
+	case protoTCP:
+		if p.Flags&(flagSYN|flagACK) == flagSYN || !serverTCP(src) {
+			return false
+		}
+		if serverTCP(dst) {
+			return p.Flags&flagSYN == 0 && src < dst
+		}
+		return true
+	case protoUDP:
+		return serverUDP(src) && !serverUDP(dst)
+	}
+	return false
+}
+
+// serverTCP lists Zeek's likely_server_ports of TCP, as its base scripts fill it.
+func serverTCP(port uint16) bool {
+	switch port {
+	case 21, 2811, // ftp, gridftp
+		22, 25, 587, 53, 79, 88, 110, 143, // ssh, smtp, dns, finger, krb, pop3, imap
+		80, 81, 631, 1080, 3128, 8000, 8080, 8888, // http
+		135, 139, 445, 389, 3268, 502, // dce_rpc, smb, ldap, modbus
+		443, 563, 585, 614, 636, 853, 989, 990, 992, 993, 995, 5223, // ssl
+		1434, 3306, 5432, 6379, 1883, 3389, // mysql, postgresql, redis, mqtt, rdp
+		5222, 5269, 6666, 6667, 6668, 6669, 20000: // xmpp, irc, dnp3
+		return true
+	}
+	return false
+}
+
+// serverUDP lists Zeek's likely_server_ports of UDP, as its base scripts fill it.
+func serverUDP(port uint16) bool {
+	switch port {
+	case 53, 137, 5353, 5355, // dns
+		67, 88, 123, 161, 162, 389, 3268, 443, 784, 514, // dhcp, krb, ntp, snmp, ldap, quic, syslog
+		1812, 2123, 2152, 3389, 3544, 4789, 5060, 5072, 6081, 20000: // radius, gtp, rdp, teredo, vxlan, sip, ayiya, geneve, dnp3
+		return true
+	}
+	return false
+}
+
+// answerShaped tells whether a first packet is an answer that nobody is known to have asked for: an echo reply, or UDP
+// from a service's port to a client's.
+func answerShaped(p *decode.Packet) bool {
+	switch p.Key.Proto {
+	case protoICMP:
+		return p.ICMPType == 0
+	case protoICMP6:
+		return p.ICMPType == 129
+	case protoUDP:
+		_, src := p.Src()
+		_, dst := p.Dst()
+		return answers(src) && !answers(dst)
+	}
+	return false
+}
+
+// answers tells whether a UDP port is a service's: a system port, or one that amplification attacks abuse (US-CERT
+// TA14-017A and later reports: 1434 SQL Server, 1900 SSDP, 3283 ARMS, 3478 STUN, 3702 WS-Discovery, 5060 SIP, 5093
+// Sentinel, 5353 mDNS, 5683 CoAP, 7547 CWMP, 10001 Ubiquiti, 11211 memcached, 27015 Steam, 37810 DVR).
+func answers(port uint16) bool {
+	switch port {
+	case 1434, 1900, 3283, 3478, 3702, 5060, 5093, 5353, 5683, 7547, 10001, 11211, 27015, 37810:
+		return true
+	}
+	return port < 1024 && port != 0
+}

@@ -1,0 +1,160 @@
+package conn
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// SlowEvery is the event time between two looks of the census at a connection.
+const SlowEvery = 10 * time.Second
+
+const (
+	sweepEvery = int64(1e9)  // event time in which the sweep visits every entry
+	slowAge    = int64(30e9) // younger connections are not slow
+	slowRate   = 100         // payload bytes a second, both sides; more is not slow
+)
+
+// sweep is the progress of the incremental sweep.
+type sweep struct {
+	at     int64 // event time of the last step
+	slot   int
+	set    int
+	census int64 // event time of the round that takes the next census
+	slow   bool  // this round takes it
+}
+
+// Expire advances the clock of a shard and does what is due: contacts without an answer become silent, connections that
+// timed out end, and the census looks for slow ones. It visits a share of the entries that fits the time passed, at most
+// each of them once.
+func (t *Tables) Expire(shard int, now int64, out *Out) {
+	s := &t.shards[shard]
+	s.now = max(s.now, now)
+	s.silence(out)
+	w := &s.sweep
+	passed := min(s.now-w.at, sweepEvery)
+	if w.at == 0 {
+		passed = 0
+	}
+	w.at = s.now
+	s.sweepConns(share(s.used, passed), out)
+	s.sweepHalves(share(len(s.sets), passed), out)
+}
+
+// share is how many of n entries are due, rounded up.
+func share(n int, passed int64) int {
+	return int((int64(n)*passed + sweepEvery - 1) / sweepEvery)
+}
+
+func (s *shard) sweepConns(n int, out *Out) {
+	w := &s.sweep
+	for range n {
+		if w.slot == 0 {
+			if w.slow = s.now >= w.census; w.slow {
+				w.census = s.now + int64(SlowEvery)
+			}
+		}
+		if w.slot < s.used {
+			if c := &s.conns[w.slot]; c.bits&bitLive != 0 {
+				if why, over := s.expired(c); over {
+					s.end(c, why, out)
+				} else if w.slow && s.isSlow(c) {
+					out.Slow = append(out.Slow, slowOf(c, s.id))
+				}
+			}
+		}
+		if w.slot++; w.slot >= s.used {
+			w.slot = 0
+		}
+	}
+}
+
+func (s *shard) sweepHalves(n int, out *Out) {
+	w := &s.sweep
+	for range n {
+		line := &s.sets[w.set]
+		for way := range ways {
+			if line.tag[way] != 0 && s.halfExpired(w.set*ways+way) {
+				s.endHalf(w.set*ways+way, CloseIdle, out)
+			}
+		}
+		w.set = (w.set + 1) & (len(s.sets) - 1)
+	}
+}
+
+// expired tells whether a connection is over, and why.
+func (s *shard) expired(c *conn) (Close, bool) {
+	if c.bits&bitDue != 0 && s.now-c.first >= int64(c.due)*1e6 {
+		return CloseEnd, true
+	}
+	idle := s.now - c.last
+	switch c.proto {
+	case protoTCP:
+		o, r := c.side[0].state, c.side[1].state
+		if (o == synSent || o == synAckSent) && r == inactive {
+			return CloseIdle, s.now-c.first >= s.timeouts.attempt
+		}
+		if o <= synAckSent && r <= synAckSent {
+			return CloseIdle, idle >= s.timeouts.handshake
+		}
+		return CloseIdle, idle >= s.timeouts.idle
+	case protoICMP, protoICMP6:
+		return CloseIdle, idle >= s.timeouts.icmp
+	}
+	return CloseIdle, idle >= s.timeouts.udp
+}
+
+// isSlow tells whether an established connection holds the responder without giving it anything to do: the responder has
+// said nothing, or the originator closed its window.
+func (s *shard) isSlow(c *conn) bool {
+	age := s.now - c.first
+	if c.proto != protoTCP || c.bits&(bitProven|bitDone) != bitProven || age < slowAge {
+		return false
+	}
+	o, r := &c.side[0], &c.side[1]
+	sent, said := o.size(r), r.size(o)
+	return (said == 0 || o.zero > 0) && sent+said < uint64(age/1e9)*slowRate
+}
+
+func slowOf(c *conn, shard uint8) Slow {
+	w := Slow{Resp: c.b, RespPort: c.portB, Ver: c.ver, Shard: shard}
+	if c.bits&bitOrigB != 0 {
+		w.Resp, w.RespPort = c.a, c.portA
+	}
+	return w
+}
+
+// Flush ends the input of a shard: contacts that waited long enough are silent, the others unknown, and all connections
+// end, in order of their first packet. It allocates; it is not for the hot path.
+func (t *Tables) Flush(shard int, out *Out) {
+	s := &t.shards[shard]
+	s.silence(out)
+	type entry struct {
+		first int64
+		born  uint32
+		half  bool
+		n     int
+	}
+	var all []entry
+	for i := range s.conns[:s.used] {
+		if c := &s.conns[i]; c.bits&bitLive != 0 {
+			all = append(all, entry{c.first, c.born, false, i})
+		}
+	}
+	for i := range s.halves {
+		if s.sets[i/ways].tag[i%ways] != 0 {
+			all = append(all, entry{s.halves[i].first, s.halves[i].born, true, i})
+		}
+	}
+	slices.SortFunc(all, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.born, b.born), cmp.Compare(a.n, b.n))
+	})
+	for _, e := range all {
+		if e.half {
+			s.endHalf(e.n, CloseFinal, out)
+		} else {
+			s.end(&s.conns[e.n], CloseFinal, out)
+		}
+	}
+	s.head = s.tail
+}
