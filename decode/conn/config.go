@@ -22,12 +22,13 @@ type Config struct {
 	TCPClose     time.Duration // after both sides closed, or a RST
 	TCPPartial   time.Duration // after a FIN was the first thing a side sent
 	UDPIdle      time.Duration
+	DNSIdle      time.Duration // UDP to a DNS port, looked at once in that time
 	ICMPIdle     time.Duration
 	Fragment     time.Duration // between the first fragment and the last
 }
 
 // Defaults reserve 224 MiB. Timeouts are those of Zeek's scripts/base/init-bare.zeek (tcp_attempt_delay,
-// udp_inactivity_timeout, tcp_inactivity_timeout, tcp_close_delay, tcp_partial_close_delay, icmp_inactivity_timeout);
+// udp_inactivity_timeout, dns_session_timeout, tcp_inactivity_timeout, tcp_close_delay, tcp_partial_close_delay, icmp_inactivity_timeout);
 // the fragment timeout is Linux's ipfrag_time.
 func Defaults() Config {
 	return Config{
@@ -41,6 +42,7 @@ func Defaults() Config {
 		TCPClose:     5 * time.Second,
 		TCPPartial:   3 * time.Second,
 		UDPIdle:      time.Minute,
+		DNSIdle:      10 * time.Second,
 		ICMPIdle:     time.Minute,
 		Fragment:     30 * time.Second,
 	}
@@ -71,7 +73,7 @@ func (c Config) check() error {
 			return fmt.Errorf("conn: table size %d is not between %d and %d", n, decode.Shards, 1<<29)
 		}
 	}
-	for _, d := range []time.Duration{c.TCPAttempt, c.TCPHandshake, c.TCPIdle, c.TCPClose, c.TCPPartial, c.UDPIdle, c.ICMPIdle, c.Fragment} {
+	for _, d := range []time.Duration{c.TCPAttempt, c.TCPHandshake, c.TCPIdle, c.TCPClose, c.TCPPartial, c.UDPIdle, c.DNSIdle, c.ICMPIdle, c.Fragment} {
 		if d <= 0 {
 			return errors.New("conn: timeouts must be positive")
 		}

@@ -111,7 +111,7 @@ func (s *shard) endHalf(n int, why Close, out *Out) {
 	s.dropHalf(n)
 }
 
-// halfTimeout is how long an entry lives; from is the time that counts from its first packet instead of its last.
+// halfExpired tells whether an entry is over. A SYN lives from its first packet on, repeats or not.
 func (s *shard) halfExpired(n int) bool {
 	h, last := &s.halves[n], s.sets[n/ways].last[n%ways]
 	switch {
@@ -126,7 +126,7 @@ func (s *shard) halfExpired(n int) bool {
 	case h.proto == protoICMP || h.proto == protoICMP6:
 		return s.now-last >= s.timeouts.icmp
 	}
-	return s.now-last >= s.timeouts.udp
+	return s.idleUDP(h.proto, h.first, last, h.portA, h.portB)
 }
 
 // promote moves an entry to the table, as if its first packet had been counted there.

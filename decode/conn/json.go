@@ -24,18 +24,23 @@ func (a Action) String() string { return actionNames[a] }
 // What is false, zero or unknown is left out, but for the columns of conn.log that are always set.
 func (r *Record) AppendJSON(b []byte) []byte {
 	j := object{append(b, '{')}
-	j.key("ts").b = appendMicros(j.b, r.First)
-	j.key("uid").b = append(r.UID(append(j.b, '"')), '"')
-	j.key("id.orig_h").b = append(appendAddr(append(j.b, '"'), r.Orig, r.Ver), '"')
+	j.key("ts")
+	j.b = appendMicros(j.b, r.First)
+	j.key("uid")
+	j.b = append(r.UID(append(j.b, '"')), '"')
+	j.key("id.orig_h")
+	j.b = append(appendAddr(append(j.b, '"'), r.Orig, r.Ver), '"')
 	j.number("id.orig_p", uint64(r.OrigPort))
-	j.key("id.resp_h").b = append(appendAddr(append(j.b, '"'), r.Resp, r.Ver), '"')
+	j.key("id.resp_h")
+	j.b = append(appendAddr(append(j.b, '"'), r.Resp, r.Ver), '"')
 	j.number("id.resp_p", uint64(r.RespPort))
 	j.text("proto", r.protoName())
 	j.number("ip_proto", uint64(r.Proto))
 	j.number("ver", uint64(r.Ver))
 	j.text("service", r.Service())
 	if r.Last > r.First {
-		j.key("duration").b = appendMicros(j.b, r.Last-r.First)
+		j.key("duration")
+		j.b = appendMicros(j.b, r.Last-r.First)
 	}
 	j.text("conn_state", r.State.String())
 	j.text("history", r.History())
@@ -43,7 +48,8 @@ func (r *Record) AppendJSON(b []byte) []byte {
 	j.side("orig_", &r.O)
 	j.side("resp_", &r.R)
 	j.rest(r)
-	j.key("community_id").b = append(r.CommunityID(append(j.b, '"'), 0), '"')
+	j.key("community_id")
+	j.b = append(r.CommunityID(append(j.b, '"'), 0), '"')
 	return append(j.b, '}', '\n')
 }
 
@@ -56,7 +62,8 @@ func (j *object) rest(r *Record) {
 	j.flag("midstream", r.Midstream)
 	j.nonzero("disc", uint64(r.Disc))
 	if r.VLAN != [2]uint16{} {
-		j.key("vlan").b = append(j.b, '[')
+		j.key("vlan")
+		j.b = append(j.b, '[')
 		j.b = strconv.AppendUint(j.b, uint64(r.VLAN[0]), 10)
 		if r.VLAN[1] != 0 {
 			j.b = strconv.AppendUint(append(j.b, ','), uint64(r.VLAN[1]), 10)
@@ -65,7 +72,8 @@ func (j *object) rest(r *Record) {
 	}
 	j.tunnels(r.Tunnels)
 	if r.RTT != 0 {
-		j.key("rtt").b = appendMicros(j.b, int64(r.RTT)*1e3)
+		j.key("rtt")
+		j.b = appendMicros(j.b, int64(r.RTT)*1e3)
 	}
 	j.payloads(r)
 	j.moments("orig_moments", &r.MomO)
@@ -80,7 +88,8 @@ func (j *object) side(prefix string, d *Dir) {
 	j.nonzero(prefix+"retrans", uint64(d.Retrans))
 	j.nonzero(prefix+"zero_window", uint64(d.ZeroWindow))
 	if d.Flags != 0 {
-		j.key(prefix + "flags").b = append(j.b, '"')
+		j.key(prefix + "flags")
+		j.b = append(j.b, '"')
 		for i, letter := range []byte("FSRPAUEWe") {
 			if d.Flags>>i&1 != 0 {
 				j.b = append(j.b, letter)
@@ -96,7 +105,8 @@ func (j *object) tunnels(set decode.Tunnels) {
 	if set == 0 {
 		return
 	}
-	j.key("tunnels").b = append(j.b, '[')
+	j.key("tunnels")
+	j.b = append(j.b, '[')
 	comma := false
 	for i, name := range tunnelNames {
 		if set>>i&1 == 0 {
@@ -115,7 +125,8 @@ func (j *object) payloads(r *Record) {
 	if r.NFirst == 0 {
 		return
 	}
-	j.key("payloads").b = append(j.b, '[')
+	j.key("payloads")
+	j.b = append(j.b, '[')
 	for i, p := range r.FirstPayload[:r.NFirst] {
 		if i > 0 {
 			j.b = append(j.b, ',')
@@ -135,7 +146,8 @@ func (j *object) moments(name string, m *Moments) {
 	if m.N == 0 {
 		return
 	}
-	inner := object{append(j.key(name).b, '{')}
+	j.key(name)
+	inner := object{append(j.b, '{')}
 	inner.number("n", uint64(m.N))
 	inner.number("size", m.Size)
 	inner.number("size_sq", m.SizeSq)
@@ -147,16 +159,16 @@ func (j *object) moments(name string, m *Moments) {
 // object is a JSON object under construction. Keys and texts are constants of ours: nothing needs escapes.
 type object struct{ b []byte }
 
-func (j *object) key(name string) *object {
+func (j *object) key(name string) {
 	if j.b[len(j.b)-1] != '{' {
 		j.b = append(j.b, ',')
 	}
 	j.b = append(append(append(j.b, '"'), name...), '"', ':')
-	return j
 }
 
 func (j *object) number(name string, n uint64) {
-	j.key(name).b = strconv.AppendUint(j.b, n, 10)
+	j.key(name)
+	j.b = strconv.AppendUint(j.b, n, 10)
 }
 
 func (j *object) nonzero(name string, n uint64) {
@@ -167,12 +179,14 @@ func (j *object) nonzero(name string, n uint64) {
 
 func (j *object) text(name, v string) {
 	if v != "" {
-		j.key(name).b = append(append(append(j.b, '"'), v...), '"')
+		j.key(name)
+		j.b = append(append(append(j.b, '"'), v...), '"')
 	}
 }
 
 func (j *object) flag(name string, v bool) {
 	if v {
-		j.key(name).b = append(j.b, "true"...)
+		j.key(name)
+		j.b = append(j.b, "true"...)
 	}
 }

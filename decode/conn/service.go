@@ -74,3 +74,6 @@ func answers(port uint16) bool {
 	}
 	return port < 1024 && port != 0
 }
+
+// dnsPort tells whether Zeek's DNS analyzer looks at a UDP port.
+func dnsPort(port uint16) bool { return port == 53 || port == 137 || port == 5353 || port == 5355 }

@@ -101,7 +101,17 @@ func (s *shard) expired(c *conn) (Close, bool) {
 	case protoICMP, protoICMP6:
 		return CloseIdle, idle >= s.timeouts.icmp
 	}
-	return CloseIdle, idle >= s.timeouts.udp
+	return CloseIdle, s.idleUDP(c.proto, c.first, c.last, c.portA, c.portB)
+}
+
+// idleUDP tells whether a flow was idle too long. Zeek's DNS analyzer looks at a session every dns_session_timeout from
+// its start, and ends it if it was idle for as long less a second.
+func (s *shard) idleUDP(proto uint8, first, last int64, portA, portB uint16) bool {
+	if every := s.timeouts.dns; proto == protoUDP && (dnsPort(portA) || dnsPort(portB)) {
+		looks := (last - first + every - 1e9 + every - 1) / every
+		return s.now-first >= looks*every
+	}
+	return s.now-last >= s.timeouts.udp
 }
 
 // isSlow tells whether an established connection holds the responder without giving it anything to do: the responder has

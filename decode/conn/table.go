@@ -148,7 +148,7 @@ type shard struct {
 
 // timeouts are Config's, in ns.
 type timeouts struct {
-	attempt, handshake, idle, close, partial, udp, icmp, fragment int64
+	attempt, handshake, idle, close, partial, udp, dns, icmp, fragment int64
 }
 
 func (s *shard) init(m *slab, z shardSizes, cfg Config, seed uint64, id uint8) {
@@ -166,7 +166,7 @@ func (s *shard) init(m *slab, z shardSizes, cfg Config, seed uint64, id uint8) {
 	s.seed, s.id = seed, id
 	ns := func(d time.Duration) int64 { return d.Nanoseconds() }
 	s.timeouts = timeouts{ns(cfg.TCPAttempt), ns(cfg.TCPHandshake), ns(cfg.TCPIdle), ns(cfg.TCPClose),
-		ns(cfg.TCPPartial), ns(cfg.UDPIdle), ns(cfg.ICMPIdle), ns(cfg.Fragment)}
+		ns(cfg.TCPPartial), ns(cfg.UDPIdle), ns(cfg.DNSIdle), ns(cfg.ICMPIdle), ns(cfg.Fragment)}
 }
 
 const (

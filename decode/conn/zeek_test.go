@@ -26,7 +26,11 @@ func TestZeek(t *testing.T) {
 	used := map[string]bool{}
 	for _, log := range logs {
 		run := filepath.Base(filepath.Dir(log))
-		if reason := zeekPart[run]; reason != "" {
+		reason := zeekPart[run]
+		if reason == "" {
+			reason = zeekPart[filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(log))))+" "+run+"/"+filepath.Base(log)]
+		}
+		if reason != "" {
 			t.Logf("%s left out: %s", run, reason)
 			continue
 		}
@@ -44,11 +48,14 @@ func TestZeek(t *testing.T) {
 		}
 		for name, want := range theirs {
 			got := ours[name]
-			for i, w := range want {
+			for _, w := range want {
 				total++
 				g := row{name: "missing"}
-				if i < len(got) {
+				if len(got) > 0 {
 					g = pick(&got, w)
+				}
+				if w.volume == "- - - -" {
+					g.volume = w.volume // that run had packets and IP bytes turned off
 				}
 				if g == w {
 					same++
@@ -89,14 +96,26 @@ func pick(rows *[]row, want row) row {
 
 // zeekPart are runs that show Zeek something else than the capture.
 var zeekPart = map[string]string{
-	"scripts.base.frameworks.netcontrol.packetfilter": "drops addresses while it runs",
-	"core.pcap.dynamic-filter":                        "changes its filter while it runs",
-	"core.pcap.read-trace-with-filter":                "reads with a filter",
-	"core.print-bpf-filters":                          "reads with a filter",
+	"scripts.base.frameworks.netcontrol.packetfilter":                 "drops addresses while it runs",
+	"core.pcap.dynamic-filter":                                        "changes its filter while it runs",
+	"core.pcap.read-trace-with-filter":                                "reads with a filter",
+	"core.print-bpf-filters":                                          "reads with a filter",
+	"zeek__retransmit-fast009.pcap core.tcp.rxmit-history/conn-2.log": "is of the other capture of that run",
+	"zeek__wikipedia.pcap core.tcp.rxmit-history/conn-1.log":          "is of the other capture of that run",
 }
 
 // zeekDiffers are the connections that differ, and why.
-var zeekDiffers = map[string]string{}
+var zeekDiffers = map[string]string{
+	"zeek__wikipedia.pcap tcp 173.192.163.128 80 141.142.220.235 6705": "those runs load no scripts: Zeek knows no " +
+		"server ports there and takes the sender of a SYN-ACK for the originator",
+	"zeek__gtp1_gn_normal_incl_fragmentation.pcap udp 239.114.155.111 2152 63.94.149.181 2152": "Zeek counts reassembled " +
+		"datagrams, weir the fragments, also of datagrams that are not complete",
+	"zeek__gtp1_gn_normal_incl_fragmentation.pcap tcp 10.131.47.185 1923 79.101.110.141 80": "inner segments in outer " +
+		"fragments: Zeek reads them reassembled, weir what the first fragment holds",
+	"zeek__vntag.pcap unknown_transport 1.1.1.1 0 1.1.2.1 0": "duration of less than 1 µs: Zeek keeps time in a double",
+	"zeek__retransmit-fast009.pcap tcp 10.0.88.85 50368 192.168.0.27 80": "snaplen took all payload: Zeek takes it for " +
+		"missed, weir reads headers and saw it",
+}
 
 func rowOf(r *Record) row {
 	w := strings.Split(strings.TrimSuffix(string(r.AppendZeek(nil)), "\n"), "\t")
