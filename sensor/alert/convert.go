@@ -1,0 +1,158 @@
+package alert
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"weir/analyzers"
+	"weir/analyzers/tally"
+)
+
+// key is what makes findings repeats of one alert.
+type key struct {
+	analyzer, kind  string
+	subject, victim party
+	folded          bool // stands for all that were too many
+}
+
+// party is the identity of a Party; what may change while an alert lasts is not in it.
+type party struct {
+	prefix netip.Prefix
+	port   uint16
+	proto  uint8
+}
+
+func partyOf(p *analyzers.Party) party { return party{p.Prefix.Masked(), p.Port, p.Proto} }
+
+func keyOf(f *analyzers.Finding) key {
+	return key{analyzer: f.Analyzer, kind: f.Kind, subject: partyOf(&f.Subject), victim: partyOf(&f.Victim)}
+}
+
+func (k *key) compare(o *key) int {
+	return cmp.Or(strings.Compare(k.analyzer, o.analyzer), strings.Compare(k.kind, o.kind),
+		k.subject.compare(o.subject), k.victim.compare(o.victim), cmp.Compare(len(k.fold()), len(o.fold())))
+}
+
+func (p party) compare(o party) int {
+	return cmp.Or(p.prefix.Addr().Compare(o.prefix.Addr()), cmp.Compare(p.prefix.Bits(), o.prefix.Bits()),
+		cmp.Compare(p.proto, o.proto), cmp.Compare(p.port, o.port))
+}
+
+func (k *key) fold() string {
+	if k.folded {
+		return "folded"
+	}
+	return ""
+}
+
+// id is the identity of an alert of this key that opens at time t.
+func (k *key) id(t int64) string {
+	text := fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%s\x00%d", k.analyzer, k.kind, k.subject, k.victim, k.fold(), t/tally.Tick)
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
+
+func (p party) String() string { return fmt.Sprintf("%s %d/%d", p.prefix, p.port, p.proto) }
+
+// protocols are the names of IP protocols that have ports, or that findings are about.
+var protocols = map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp", 136: "udplite"}
+
+// public is the alert form of a party; nil if it is nobody.
+func public(p *analyzers.Party) *Party {
+	if !p.Prefix.IsValid() {
+		return nil
+	}
+	out := &Party{Port: p.Port}
+	if p.Prefix.IsSingleIP() {
+		out.IP = p.Prefix.Addr()
+	} else {
+		out.Prefix = p.Prefix.Masked()
+	}
+	if p.Proto != 0 {
+		out.Protocol = protocols[p.Proto]
+		if out.Protocol == "" {
+			out.Protocol = strconv.Itoa(int(p.Proto))
+		}
+	}
+	if p.ReturnPath {
+		out.ReturnPath = "proven"
+	}
+	return out
+}
+
+// describe takes the numbers and words of a finding over into an alert.
+func (a *Alert) describe(f *analyzers.Finding) {
+	a.Score = max(0, min(f.Score, 100))
+	a.Confidence = max(0, min(f.Confidence, 100))
+	a.Why = make([]Measure, len(f.Why))
+	for i := range f.Why {
+		m := &f.Why[i]
+		a.Why[i] = Measure{Name: m.Name, Value: round(m.Value), Unit: m.Unit, Threshold: round(m.Threshold), Window: round(float64(m.Window) / 1e9)}
+		if b := m.Baseline; b != nil {
+			a.Why[i].Baseline = &Baseline{round(b.Mean), round(b.Stddev), b.N}
+		}
+	}
+	a.Summary = f.Summary
+	a.Notes = append([]string(nil), f.Notes...)
+	a.Attack = append([]string(nil), f.Attack...)
+	if s := f.Signature; s != nil {
+		a.Signature = &Signature{Attack: round(s.Attack), Normal: round(s.Normal), NAttack: s.NAttack, NNormal: s.NNormal, Fields: make([]Field, len(s.Fields))}
+		for i, field := range s.Fields {
+			a.Signature.Fields[i] = Field(field)
+		}
+	}
+}
+
+// round makes a number fit for JSON and equal on every processor: integers stay, all else keeps six digits.
+func round(v float64) float64 {
+	const exact = 1 << 53
+	switch {
+	case math.IsNaN(v):
+		return 0
+	case math.IsInf(v, 0):
+		return math.Copysign(math.MaxFloat64, v)
+	case v == math.Trunc(v) && math.Abs(v) <= exact:
+		return v
+	}
+	r, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
+	return r
+}
+
+// lossSum adds up what the ticks of an alert's findings lost.
+type lossSum struct {
+	packets uint64
+	causes  [tally.LossCount]uint64
+	oneWay  bool
+}
+
+func (l *lossSum) add(link *tally.Link, oneWay bool) {
+	l.oneWay = l.oneWay || oneWay
+	if link == nil {
+		return
+	}
+	l.packets += link.Packets
+	for i, n := range link.Loss {
+		l.causes[i] += n
+	}
+}
+
+func (l *lossSum) public() Loss {
+	sum := tally.Link{Packets: l.packets, Loss: l.causes}
+	out := Loss{Ratio: round(sum.LossRatio()), OneWay: l.oneWay}
+	for i, n := range l.causes {
+		if n == 0 {
+			continue
+		}
+		if out.Causes == nil {
+			out.Causes = map[string]uint64{}
+		}
+		out.Causes[tally.Loss(i).String()] = n
+	}
+	return out
+}

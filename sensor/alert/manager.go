@@ -1,0 +1,276 @@
+package alert
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"weir/analyzers"
+	"weir/analyzers/tally"
+)
+
+// Config of a Manager.
+type Config struct {
+	Sensor  string // name in every alert; "replay" in replays
+	Hash    string // of the configuration, in every alert
+	MaxOpen int    // alerts open at once; when full, the least severe and then oldest is closed early, or what is weaker than all folded
+	MaxNew  int    // new alerts of one analyzer and severity in a second of event time; what exceeds is folded into one a kind
+}
+
+// Defaults are the settings of a sensor that nobody configured.
+func Defaults() Config { return Config{Sensor: "replay", MaxOpen: 10_000, MaxNew: 100} }
+
+// Stats counts what became of findings. One writer.
+type Stats struct {
+	Findings uint64
+	Opened   uint64
+	Updated  uint64
+	Closed   uint64 // in all
+	Early    uint64 // closed early, because too many were open
+	Repeats  uint64 // findings that were added to an open alert
+	Folded   uint64 // findings that were folded, because their analyzer had too many new alerts
+}
+
+// Manager makes alerts of findings. Findings of the same analyzer, kind, subject and victim are one alert while they come
+// within Finding.Quiet of each other: opened at the first, updated only when the severity rises, closed Quiet after the
+// last. At the end of input what is still open is closed with the time of the input's end.
+//
+// A finding's Count is what is new since the finding before; an alert's is their sum.
+//
+// Its memory is bounded by MaxOpen, the number of kinds, and what Advance has not fetched. Not safe for concurrent use.
+type Manager struct {
+	cfg      Config
+	stats    Stats
+	now      int64 // event time that was reached
+	alerts   map[key]*entry
+	quiet    heap // by closing time
+	weakest  heap // by severity, then age; without those that fold
+	pending  []revision
+	budget   map[rank]int // new alerts in second
+	second   int64
+	sequence uint64
+}
+
+// entry is an open alert.
+type entry struct {
+	key      key
+	alert    Alert
+	severity Severity
+	closeAt  int64 // ns
+	opened   int64
+	sequence uint64 // order of opening
+	folded   uint64 // findings that it stands for, if it folds
+	loss     lossSum
+	at       [2]int // place in the heaps
+}
+
+// revision is an alert that waits for Advance.
+type revision struct {
+	key   *key
+	alert *Alert
+}
+
+// rank is what the budget of new alerts is counted by, so that noise of little severity cannot hide what is severe.
+type rank struct {
+	analyzer string
+	severity Severity
+}
+
+// New returns a Manager; settings that are 0 get their default.
+func New(cfg Config) *Manager {
+	d := Defaults()
+	cfg.Sensor = cmp.Or(cfg.Sensor, d.Sensor)
+	cfg.MaxOpen, cfg.MaxNew = cmp.Or(cfg.MaxOpen, d.MaxOpen), cmp.Or(cfg.MaxNew, d.MaxNew)
+	return &Manager{
+		cfg: cfg, now: math.MinInt64, alerts: map[key]*entry{}, budget: map[rank]int{},
+		quiet: heap{place: 0, less: func(a, b *entry) bool {
+			return cmp.Or(cmp.Compare(a.closeAt, b.closeAt), cmp.Compare(a.sequence, b.sequence)) < 0
+		}},
+		weakest: heap{place: 1, less: func(a, b *entry) bool {
+			return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(a.sequence, b.sequence)) < 0
+		}},
+	}
+}
+
+// Stats returns the counters.
+func (m *Manager) Stats() Stats { return m.stats }
+
+// Add takes a finding of the tick whose link counters are given (nil: unknown); nothing of f is kept. Findings come in order
+// of time; one that is older than what was advanced to counts as of then.
+func (m *Manager) Add(f *analyzers.Finding, link *tally.Link, oneWay bool) {
+	m.stats.Findings++
+	m.now = max(m.now, f.Time)
+	m.closeBefore(m.now)
+	k := keyOf(f)
+	e := m.alerts[k]
+	switch {
+	case e != nil:
+		m.stats.Repeats++
+	case m.admit(f):
+		e = m.open(k, f)
+	default:
+		m.fold(f, link, oneWay)
+		return
+	}
+	m.extend(e, f, link, oneWay)
+}
+
+// admit reports whether a finding may open an alert of its own, and makes room for it.
+func (m *Manager) admit(f *analyzers.Finding) bool {
+	if second := m.now / 1e9; second != m.second {
+		m.second = second
+		clear(m.budget)
+	}
+	r := rank{f.Analyzer, SeverityOf(f.Score, f.MaxScore)}
+	if m.budget[r] >= m.cfg.MaxNew {
+		return false
+	}
+	if len(m.weakest.entries) >= m.cfg.MaxOpen {
+		// An alert of this tick stays: its key could come back and would have the same identity.
+		w := m.weakest.entries[0]
+		if w.severity > r.severity || w.opened/tally.Tick == m.now/tally.Tick {
+			return false
+		}
+		m.stats.Early++
+		m.close(w, m.now)
+	}
+	m.budget[r]++
+	return true
+}
+
+// open makes an alert without any finding yet.
+func (m *Manager) open(k key, f *analyzers.Finding) *entry {
+	m.sequence++
+	e := &entry{key: k, opened: m.now, sequence: m.sequence}
+	e.alert = Alert{
+		Schema: Schema, ID: k.id(m.now), Sensor: m.cfg.Sensor, Config: m.cfg.Hash, Analyzer: f.Analyzer, Kind: f.Kind,
+		Score: -1, First: Time(f.First), Last: Time(f.Last),
+	}
+	if !k.folded {
+		e.alert.Subject, e.alert.Victim = public(&f.Subject), public(&f.Victim)
+		m.weakest.push(e)
+	}
+	if s := e.alert.Subject; s != nil {
+		s.ReturnPath = cmp.Or(s.ReturnPath, "unproven")
+	}
+	m.alerts[k] = e
+	m.quiet.push(e)
+	return e
+}
+
+// fold adds a finding to the alert that stands for all of its kind that were too many.
+func (m *Manager) fold(f *analyzers.Finding, link *tally.Link, oneWay bool) {
+	m.stats.Folded++
+	k := key{analyzer: f.Analyzer, kind: f.Kind, folded: true}
+	e := m.alerts[k]
+	if e == nil {
+		e = m.open(k, f)
+	}
+	e.folded++
+	m.extend(e, f, link, oneWay)
+}
+
+// extend adds a finding to its alert and makes a revision if the severity rose.
+func (m *Manager) extend(e *entry, f *analyzers.Finding, link *tally.Link, oneWay bool) {
+	a := &e.alert
+	a.Count = addCount(a.Count, f.Count)
+	a.First, a.Last = min(a.First, Time(f.First)), max(a.Last, Time(f.Last))
+	e.loss.add(link, oneWay)
+	e.closeAt = max(e.closeAt, m.now+max(f.Quiet, tally.Tick))
+	m.quiet.fix(e)
+	if s := a.Subject; s != nil && f.Subject.ReturnPath && s.ReturnPath != "proven" {
+		proven := *s // revisions that were handed out keep theirs
+		proven.ReturnPath = "proven"
+		a.Subject = &proven
+	}
+	if f.Score >= a.Score {
+		a.describe(f)
+	}
+	if severity := SeverityOf(f.Score, f.MaxScore); a.Rev == 0 || severity > e.severity {
+		e.severity = severity
+		if !e.key.folded {
+			m.weakest.fix(e)
+		}
+		m.revise(e, m.now, Update)
+	}
+}
+
+// revise hands out the alert as it is now.
+func (m *Manager) revise(e *entry, t int64, state State) {
+	a := &e.alert
+	a.Rev++
+	if a.Rev == 1 {
+		state = Open
+	}
+	a.State, a.Time, a.Severity, a.Loss = state, Time(t), e.severity, e.loss.public()
+	if e.key.folded {
+		a.Summary = fmt.Sprintf("%d findings of kind %s were folded into this one, because %s had more than %d new alerts in a second or too many were open.", e.folded, a.Kind, a.Analyzer, m.cfg.MaxNew)
+	}
+	switch state {
+	case Open:
+		m.stats.Opened++
+	case Update:
+		m.stats.Updated++
+	case Closed:
+		m.stats.Closed++
+	}
+	out := *a
+	m.pending = append(m.pending, revision{&e.key, &out})
+}
+
+// close ends an alert at time t.
+func (m *Manager) close(e *entry, t int64) {
+	delete(m.alerts, e.key)
+	m.quiet.remove(e)
+	if !e.key.folded {
+		m.weakest.remove(e)
+	}
+	m.revise(e, t, Closed)
+}
+
+// closeBefore closes what was quiet before time t.
+func (m *Manager) closeBefore(t int64) {
+	for len(m.quiet.entries) > 0 && m.quiet.entries[0].closeAt < t {
+		m.close(m.quiet.entries[0], m.quiet.entries[0].closeAt)
+	}
+}
+
+// Advance says that all findings up to event time now were added, and emits all revisions up to then in order of time,
+// analyzer, kind, subject, victim and revision. What emit is given is its own. How often it is called does not show in the
+// output.
+func (m *Manager) Advance(now int64, emit func(*Alert)) {
+	m.now = max(m.now, now)
+	if m.now < math.MaxInt64 {
+		m.closeBefore(m.now + 1)
+	}
+	m.emit(emit)
+}
+
+// Flush ends the input: what is still open is closed at the time that was reached.
+func (m *Manager) Flush(emit func(*Alert)) {
+	m.Advance(m.now, emit)
+	for len(m.quiet.entries) > 0 {
+		m.close(m.quiet.entries[0], m.now)
+	}
+	m.emit(emit)
+}
+
+func (m *Manager) emit(emit func(*Alert)) {
+	slices.SortStableFunc(m.pending, func(a, b revision) int {
+		return cmp.Or(cmp.Compare(a.alert.Time, b.alert.Time), a.key.compare(b.key), cmp.Compare(a.alert.Rev, b.alert.Rev))
+	})
+	for _, r := range m.pending {
+		emit(r.alert)
+	}
+	clear(m.pending)
+	m.pending = m.pending[:0]
+}
+
+// addCount adds without overflow.
+func addCount(a, b uint64) uint64 {
+	if a+b < a {
+		return math.MaxUint64
+	}
+	return a + b
+}
