@@ -137,7 +137,7 @@ func (w *walk) missing(end int) Why {
 func (w *walk) enter(t Tunnels) bool {
 	if w.depth == w.max {
 		if w.outer {
-			w.p.Outer = t&udpTunnels != 0
+			w.p.Outer = w.p.Key.Proto == protoUDP
 		} else {
 			w.p.Why = WhyDepth
 		}

@@ -1,8 +1,5 @@
 package decode
 
-// udpTunnels are the tunnels whose carrier is a UDP connection.
-const udpTunnels = TunnelTeredo | TunnelVXLAN | TunnelGENEVE | TunnelGTP | TunnelL2TP | TunnelAYIYA
-
 // Ports of tunnels over UDP (https://www.iana.org/assignments/service-names-port-numbers).
 const (
 	portL2TP     = 1701
