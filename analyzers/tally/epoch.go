@@ -121,8 +121,8 @@ type Service struct {
 	BackPackets, BackBytes      uint64 // from it
 	Unanswered, UnansweredBytes uint64 // packets to it of connections without any answer so far (TCP: without established)
 	Fragments, FragBytes        uint64 // to it
-	StrayACK, StrayACKBytes     uint64 // TCP without SYN and RST, outside of any connection, to it
-	StrayRST, StrayRSTBytes     uint64 // RST outside of any connection, to it
+	StrayACK, StrayACKBytes     uint64 // TCP without SYN and RST to it, outside of any connection or of one that began so and has no answer; not in Unanswered
+	StrayRST, StrayRSTBytes     uint64 // RST likewise
 	Opened                      uint32 // connections opened to it
 	SYN                         uint32 // handshakes begun (EvAttempt)
 	SYNACK                      uint32 // handshakes it answered (first answer of each)
@@ -132,8 +132,8 @@ type Service struct {
 	Sources                     HLL    // distinct senders of packets that opened something or were stray or unasked
 }
 
-// HLL is a HyperLogLog of 64 registers (standard error 13 %; linear counting makes it near exact up to about 40 distinct
-// keys). Zero value: empty. Union by register maximum.
+// HLL is a HyperLogLog of 64 registers (standard error 13 %; linear counting makes it 10 % up to about 40 distinct keys, and
+// 1 is exact). Zero value: empty. Union by register maximum.
 type HLL [64]uint8
 
 // Source counts what one address tried in one tick.
@@ -213,4 +213,9 @@ type Print struct {
 	First, Last int64
 	NRaw        uint8
 	Raw         [95]byte // the signature's text, cut
+}
+
+// Empty reports that nothing happened in the epoch: there is nothing to judge.
+func (e *Epoch) Empty() bool {
+	return e.Link.Packets == 0 && len(e.Services) == 0 && len(e.Sources) == 0 && e.Link.Loss == [LossCount]uint64{}
 }

@@ -25,7 +25,7 @@ func (h *HLL) Merge(o *HLL) {
 
 // Count estimates how many distinct keys were added, by linear counting while registers are empty and the estimate is
 // small, else by the raw estimator (Flajolet, Fusy, Gandouet, Meunier: HyperLogLog, AofA 2007, figure 3; no correction is
-// needed for 64-bit hashes). Standard error 1.04/√64 = 13 %; below about 40 keys ±8 %, and exact for one key. Rounded.
+// needed for 64-bit hashes). Standard error 1.04/√64 = 13 %; 10 % up to 40 keys, where linear counting does better; one key is exact. Rounded.
 func (h *HLL) Count() uint64 {
 	const (
 		m     = registers

@@ -3,6 +3,7 @@ package tally
 import (
 	"fmt"
 	"math"
+	"math/bits"
 
 	"weir/decode"
 )
@@ -41,14 +42,14 @@ func (m *Merger) Merge(e *Epoch, tick int64, shards []*Shard) {
 	for _, s := range shards {
 		if s.used {
 			s.lost()
-			e.Link.add(&s.link)
+			e.Link.Add(&s.link)
 		}
 	}
 	m.services(e, shards)
 	m.sources(e, shards)
 	m.prints(e, shards)
-	e.Suspects = m.samples(e.Suspects[:0], shards, ClassSYN, ClassNormalSYN)
-	e.Normals = m.samples(e.Normals[:0], shards, ClassNormalSYN, ClassCount)
+	e.Suspects = m.samples(e.Suspects, shards, ClassSYN, ClassNormalSYN)
+	e.Normals = m.samples(e.Normals, shards, ClassNormalSYN, ClassCount)
 	for _, s := range shards {
 		if s.used {
 			s.reset()
@@ -78,7 +79,7 @@ func (m *Merger) services(e *Epoch, shards []*Shard) {
 			}
 		}
 	}
-	e.Services = foldServices(e.Services[:0], m.ordered(), &e.Link, func(at uint32) *Service {
+	e.Services = foldServices(e.Services, m.ordered(), &e.Link, func(at uint32) *Service {
 		t := &shards[at/places].services.known
 		if at%places >= 1<<16 {
 			t = &shards[at/places].services.hosts
@@ -98,7 +99,7 @@ func (m *Merger) sources(e *Epoch, shards []*Shard) {
 			m.refs = append(m.refs, ref{hi: v.addr.Hi, lo: v.addr.Lo, ver: v.ver, weight: clip(v.weight()), at: uint32(i*places + place)})
 		}
 	}
-	e.Sources = foldSources(e.Sources[:0], m.ordered(), &e.Link, func(v *Source, at uint32) {
+	e.Sources = foldSources(e.Sources, m.ordered(), &e.Link, func(v *Source, at uint32) {
 		t := shards[at/places].sources
 		t.addTo(v, &t.entry[at%places])
 	})
@@ -115,7 +116,7 @@ func (m *Merger) prints(e *Epoch, shards []*Shard) {
 			m.refs = append(m.refs, ref{lo: v.hash, sub: synackBit(v.sig.SYNACK), weight: clip(v.count), at: uint32(i*places + place)})
 		}
 	}
-	e.Prints = foldPrints(e.Prints[:0], m.ordered(), &e.Link, func(v *Print, at uint32) {
+	e.Prints = foldPrints(e.Prints, m.ordered(), &e.Link, func(v *Print, at uint32) {
 		m.text = shards[at/places].prints.entry[at%places].epoch(v, m.text[:0])
 	})
 }
@@ -150,6 +151,7 @@ func (m *Merger) ordered() []ref {
 func foldServices(dst []Service, refs []ref, l *Link, entry func(at uint32) *Service) []Service {
 	refs, _, packets := thin(refs, MaxServices)
 	l.Loss[LossServices] += packets
+	dst = room(dst, min(len(refs), MaxServices))
 	for i := range refs {
 		v := entry(refs[i].at)
 		if i > 0 && refs[i].same(&refs[i-1]) {
@@ -165,13 +167,10 @@ func foldServices(dst []Service, refs []ref, l *Link, entry func(at uint32) *Ser
 func foldSources(dst []Source, refs []ref, l *Link, add func(v *Source, at uint32)) []Source {
 	refs, gone, _ := thin(refs, MaxSources)
 	l.Loss[LossSources] += gone
+	dst = room(dst, min(len(refs), MaxSources))
 	for i := range refs {
 		if r := &refs[i]; i == 0 || !r.same(&refs[i-1]) {
-			if len(dst) == cap(dst) {
-				dst = append(dst, Source{})
-			} else {
-				dst = dst[:len(dst)+1]
-			}
+			dst = dst[:len(dst)+1]
 			dst[len(dst)-1].restart(decode.Addr{Hi: r.hi, Lo: r.lo}, r.ver)
 		}
 		add(&dst[len(dst)-1], refs[i].at)
@@ -197,6 +196,7 @@ func (s *Source) restart(addr decode.Addr, ver uint8) {
 func foldPrints(dst []Print, refs []ref, l *Link, read func(v *Print, at uint32)) []Print {
 	refs, _, packets := thin(refs, MaxPrints)
 	l.Loss[LossPrints] += packets
+	dst = room(dst, min(len(refs), MaxPrints))
 	for i := range refs {
 		var v Print
 		read(&v, refs[i].at)
@@ -212,6 +212,7 @@ func foldPrints(dst []Print, refs []ref, l *Link, read func(v *Print, at uint32)
 // foldHeaders keeps the MaxHeaders least ranks of each class.
 func foldHeaders(dst []Header, refs []ref, header func(at uint32) *Header) []Header {
 	var n [ClassCount]int
+	dst = room(dst, min(len(refs), int(ClassCount)*MaxHeaders))
 	for i := range refs {
 		if h := header(refs[i].at); n[h.Class] < MaxHeaders {
 			n[h.Class]++
@@ -219,6 +220,15 @@ func foldHeaders(dst []Header, refs []ref, header func(at uint32) *Header) []Hea
 		}
 	}
 	return dst
+}
+
+// room returns dst emptied, or a new slice, with a capacity for n entries at least: the next power of two, so that growing
+// ticks do not make a new one each.
+func room[T any](dst []T, n int) []T {
+	if n > cap(dst) {
+		return make([]T, 0, 1<<bits.Len(uint(n-1)))
+	}
+	return dst[:0]
 }
 
 // thin keeps at most that many keys of a list in order: those with the most evidence in all their entries. It returns how
@@ -324,7 +334,7 @@ func (e *Epoch) Merge(o *Epoch) error {
 	if e.SketchKey != o.SketchKey {
 		return &MismatchError{"sketch key", int64(e.SketchKey), int64(o.SketchKey)}
 	}
-	e.Link.add(&o.Link)
+	e.Link.Add(&o.Link)
 	e.Services = mergeServices(e.Services, o.Services, &e.Link)
 	e.Sources = mergeSources(e.Sources, o.Sources, &e.Link)
 	e.Prints = mergePrints(e.Prints, o.Prints, &e.Link)
@@ -354,7 +364,7 @@ func refsOf[T any](a, b []T, read func(v *T, at int) ref) []ref {
 
 func mergeServices(a, b []Service, l *Link) []Service {
 	refs := refsOf(a, b, (*Service).ref)
-	return foldServices(make([]Service, 0, len(refs)), refs, l, func(at uint32) *Service { return pick(a, b, at) })
+	return foldServices(nil, refs, l, func(at uint32) *Service { return pick(a, b, at) })
 }
 
 func mergeSources(a, b []Source, l *Link) []Source {
@@ -368,10 +378,10 @@ func mergePrints(a, b []Print, l *Link) []Print {
 	refs := refsOf(a, b, func(v *Print, at int) ref {
 		return ref{lo: v.Hash, sub: synackBit(v.SYNACK), weight: clip(v.Count), at: uint32(at)}
 	})
-	return foldPrints(make([]Print, 0, len(refs)), refs, l, func(v *Print, at uint32) { *v = *pick(a, b, at) })
+	return foldPrints(nil, refs, l, func(v *Print, at uint32) { *v = *pick(a, b, at) })
 }
 
 func mergeHeaders(a, b []Header) []Header {
 	refs := refsOf(a, b, func(v *Header, at int) ref { return ref{lo: v.Rank, at: uint32(at)} })
-	return foldHeaders(make([]Header, 0, len(refs)), refs, func(at uint32) *Header { return pick(a, b, at) })
+	return foldHeaders(nil, refs, func(at uint32) *Header { return pick(a, b, at) })
 }

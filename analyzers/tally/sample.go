@@ -38,32 +38,27 @@ func (s *sample) reset() { s.head, s.limit = s.head[:0], ^uint64(0) }
 // classOf says why a packet's header may be sampled; ClassCount: not at all. Packets of answered connections count as
 // normal in the direction to the responder, which is where a gate would meet them.
 func classOf(p *decode.Packet, ev conn.Event) Class {
-	const decided = conn.EvStray | conn.EvUnasked | conn.EvAttempt | conn.EvFragment
-	if ev&decided != 0 {
-		switch {
-		case ev&conn.EvFragment != 0 && ev&conn.EvAnswered == 0:
-			return ClassFragment
-		case ev&conn.EvStray != 0:
-			return ClassStray
-		case ev&conn.EvUnasked != 0:
-			return ClassUnasked
-		case ev&conn.EvAttempt != 0:
-			return ClassSYN
-		}
-	}
-	if p.Key.Proto == protoTCP {
-		if ev&(conn.EvOrig|conn.EvEstablished) == conn.EvOrig|conn.EvEstablished {
-			return ClassNormal
-		}
+	const inside = conn.EvAnswered | conn.EvEstablished
+	switch {
+	case ev&conn.EvUntracked != 0:
 		return ClassCount
-	}
-	switch ev & (conn.EvOrig | conn.EvAnswered) {
-	case conn.EvOrig:
-		return ClassUnanswered
-	case conn.EvOrig | conn.EvAnswered:
+	case ev&conn.EvFragment != 0 && ev&inside == 0:
+		return ClassFragment
+	case ev&conn.EvUnasked != 0:
+		return ClassUnasked
+	case ev&(conn.EvOrig|conn.EvStray) == 0:
+		return ClassCount
+	case p.Key.Proto == protoTCP && p.Flags&decode.FlagSYN != 0:
+		if ev&conn.EvEstablished != 0 {
+			return ClassCount
+		}
+		return ClassSYN
+	case ev&inside != 0:
 		return ClassNormal
+	case p.Key.Proto == protoTCP:
+		return ClassStray
 	}
-	return ClassCount
+	return ClassUnanswered
 }
 
 // rankPacket is the rank of a packet's header: over its connection, time and what tells packets of one connection and

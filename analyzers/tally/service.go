@@ -174,7 +174,7 @@ func (v *Service) towards(p *decode.Packet, ev conn.Event, k *keys) {
 	bytes := uint64(p.WireLen)
 	v.Packets++
 	v.Bytes += bytes
-	if ev&conn.EvStray != 0 {
+	if stray(p, ev) {
 		if p.Flags&decode.FlagRST != 0 {
 			v.StrayRST++
 			v.StrayRSTBytes += bytes
@@ -214,6 +214,13 @@ func (v *Service) from(p *decode.Packet, ev conn.Event) {
 	}
 	v.Opened += bit(ev, conn.EvNew)
 	v.Refused += bit(ev, conn.EvRefusal)
+}
+
+// stray reports whether a packet to a service is TCP without SYN outside of any connection. More packets after the first
+// one of these make a connection of their own; they stay stray until the other side is seen.
+func stray(p *decode.Packet, ev conn.Event) bool {
+	const inside = conn.EvAnswered | conn.EvEstablished | conn.EvUntracked | conn.EvUnasked
+	return ev&conn.EvStray != 0 || ev&inside == 0 && p.Key.Proto == protoTCP && p.Flags&decode.FlagSYN == 0 && p.FragOff == 0
 }
 
 // unanswered reports whether a packet to a service belongs to a connection without any answer so far. A SYN stays

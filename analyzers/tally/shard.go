@@ -276,8 +276,8 @@ func (l *Link) count(p *decode.Packet, ev conn.Event) {
 	}
 }
 
-// add adds the counts of o.
-func (l *Link) add(o *Link) {
+// Add adds the counts of o.
+func (l *Link) Add(o *Link) {
 	l.Packets += o.Packets
 	l.Bytes += o.Bytes
 	l.TCP += o.TCP
