@@ -41,24 +41,30 @@ func (t *serviceTable) used() []Service { return t.entry[:len(t.hash)] }
 // weight is the evidence of a service: its packets.
 func (v *Service) weight() uint64 { return v.Packets + v.BackPackets }
 
-// word packs what is not the address.
+// word packs what is not the address, in the order of ServiceKey.Less but for the version.
 func (k *ServiceKey) word() uint64 {
-	return uint64(k.Role)<<32 | uint64(k.Ver)<<24 | uint64(k.Proto)<<16 | uint64(k.Port)
+	return uint64(k.Ver)<<32 | uint64(k.Proto)<<24 | uint64(k.Port)<<8 | uint64(k.Role)
+}
+
+// serviceKey is the key of an address and a word.
+func serviceKey(addr decode.Addr, word uint64) ServiceKey {
+	return ServiceKey{Addr: addr, Ver: uint8(word >> 32), Proto: uint8(word >> 24), Port: uint16(word >> 8), Role: Role(word)}
 }
 
 func newServices(entries, hosts int, k keys) *services {
 	return &services{known: newServiceTable(entries), hosts: newServiceTable(hosts), keys: k}
 }
 
-// find returns the entry of k, nil if there is none.
-func (t *serviceTable) find(k *ServiceKey, hash uint64) *Service {
+// find returns the entry of a key, nil if there is none. Keys travel in registers: comparing through memory cost more than
+// the look-up.
+func (t *serviceTable) find(addr decode.Addr, word, hash uint64) *Service {
 	tag := tag(hash)
 	for _, s := range t.bucket(hash) {
 		if s == 0 {
 			return nil
 		}
 		if s&^0xffff == tag {
-			if e := &t.entry[s&0xffff-1]; e.Key == *k {
+			if e := &t.entry[s&0xffff-1]; e.Key.Addr == addr && e.Key.word() == word {
 				return e
 			}
 		}
@@ -66,12 +72,17 @@ func (t *serviceTable) find(k *ServiceKey, hash uint64) *Service {
 	return nil
 }
 
-// at finds or makes the entry of k.
-func (t *services) at(k *ServiceKey) *Service {
-	hash := t.keys.addrWith(k.Addr, k.word())
-	if e := t.known.find(k, hash); e != nil {
+// at finds or makes the entry of a key.
+func (t *services) at(addr decode.Addr, word uint64) *Service {
+	hash := t.keys.addrWith(addr, word)
+	if e := t.known.find(addr, word, hash); e != nil {
 		return e
 	}
+	return t.add(addr, word, hash)
+}
+
+// add makes the entry of a key.
+func (t *services) add(addr decode.Addr, word, hash uint64) *Service {
 	place, ok := t.known.free(hash)
 	if !ok {
 		place = t.known.least(hash, t.known.weight)
@@ -79,7 +90,7 @@ func (t *services) at(k *ServiceKey) *Service {
 		t.known.replace(place, hash)
 	}
 	e := &t.known.entry[place]
-	*e = Service{Key: *k}
+	*e = Service{Key: serviceKey(addr, word)}
 	return e
 }
 
@@ -87,7 +98,7 @@ func (t *services) at(k *ServiceKey) *Service {
 func (t *services) fold(v *Service) {
 	k := ServiceKey{Addr: v.Key.Addr, Proto: v.Key.Proto, Ver: v.Key.Ver, Role: RoleFolded}
 	hash := t.keys.addrWith(k.Addr, k.word())
-	host := t.hosts.find(&k, hash)
+	host := t.hosts.find(k.Addr, k.word(), hash)
 	if host == nil {
 		place, ok := t.hosts.free(hash)
 		if !ok {
@@ -132,41 +143,38 @@ func (v *Service) add(o *Service) {
 
 // serviceOf names the service that a packet of an IP connection belongs to, and whether the packet goes to it. What is
 // outside of every connection belongs to its receiver.
-func serviceOf(p *decode.Packet, ev conn.Event) (k ServiceKey, to bool) {
-	k.Proto, k.Ver = p.Key.Proto, p.Key.Ver
+func serviceOf(p *decode.Packet, ev conn.Event) (addr decode.Addr, word uint64, to bool) {
 	const outside = conn.EvOrig | conn.EvStray | conn.EvUntracked
-	switch {
-	case p.FragOff != 0:
-		k.Addr, _ = p.Dst()
-		return k, true
-	case ev&(conn.EvUnasked|conn.EvStray) == conn.EvUnasked:
-		k.Addr, _ = p.Dst()
-		_, k.Port = p.Src()
-		k.Role = RoleAnswer
-		to = true
-	case ev&outside != 0 || p.HasQuote:
-		k.Addr, k.Port = p.Dst()
-		to = true
-	default:
-		k.Addr, k.Port = p.Src()
+	role, port, far := RoleServer, uint16(0), uint16(0) // far: the port of the other end
+	to = ev&(outside|conn.EvUnasked) != 0 || p.HasQuote || p.FragOff != 0
+	if to == p.Reverse {
+		addr, port, far = p.Key.A, p.Key.PortA, p.Key.PortB
+	} else {
+		addr, port, far = p.Key.B, p.Key.PortB, p.Key.PortA
 	}
-	if k.Proto == protoICMP || k.Proto == protoICMPv6 {
-		k.Port = 0
+	if ev&(conn.EvUnasked|conn.EvStray) == conn.EvUnasked && p.FragOff == 0 {
+		role, port = RoleAnswer, far
 	}
-	return k, to
+	if !hasPorts(p.Key.Proto) || p.FragOff != 0 {
+		port = 0
+	}
+	return addr, uint64(p.Key.Ver)<<32 | uint64(p.Key.Proto)<<24 | uint64(port)<<8 | uint64(role), to
 }
 
+// hasPorts reports whether the ports of a protocol name services. Those of ICMP are types.
+func hasPorts(proto uint8) bool { return proto != protoICMP && proto != protoICMPv6 }
+
 // quotedService names the service that the packet in an ICMP error was sent to.
-func quotedService(p *decode.Packet) ServiceKey {
+func quotedService(p *decode.Packet) (decode.Addr, uint64) {
 	q := &p.Quote
 	k := ServiceKey{Addr: q.B, Port: q.PortB, Proto: q.Proto, Ver: q.Ver}
 	if p.QuoteReverse {
 		k.Addr, k.Port = q.A, q.PortA
 	}
-	if k.Proto == protoICMP || k.Proto == protoICMPv6 {
+	if !hasPorts(k.Proto) {
 		k.Port = 0
 	}
-	return k
+	return k.Addr, k.word()
 }
 
 // towards counts a packet to the service.

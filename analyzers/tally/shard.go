@@ -111,8 +111,8 @@ func (s *Shard) Packet(p *decode.Packet, ev conn.Event) {
 	if p.Kind < decode.KindIPv4 {
 		return
 	}
-	k, to := serviceOf(p, ev)
-	v := s.services.at(&k)
+	addr, word, to := serviceOf(p, ev)
+	v := s.services.at(addr, word)
 	if to {
 		v.towards(p, ev, &s.keys)
 	} else {
@@ -126,8 +126,7 @@ func (s *Shard) Packet(p *decode.Packet, ev conn.Event) {
 		}
 	}
 	if p.HasQuote && ev&conn.EvRefusal != 0 {
-		k := quotedService(p)
-		s.services.at(&k).Refused++
+		s.services.at(quotedService(p)).Refused++
 	}
 	if p.Key.Proto == protoTCP && p.Flags&decode.FlagSYN != 0 {
 		s.print(p, ev)
@@ -213,7 +212,8 @@ func oddFlags(p conn.Probe) bool { return p >= conn.ProbeNull && p <= conn.Probe
 // Slow counts a connection that a census found slow.
 func (s *Shard) Slow(c *conn.Slow) {
 	s.used = true
-	s.services.at(&ServiceKey{Addr: c.Resp, Port: c.RespPort, Proto: protoTCP, Ver: c.Ver}).Slow++
+	k := ServiceKey{Addr: c.Resp, Port: c.RespPort, Proto: protoTCP, Ver: c.Ver}
+	s.services.at(k.Addr, k.word()).Slow++
 }
 
 // Lose adds n to a cause of loss that this package does not count itself: it counts LossCut, LossSources, LossServices and
