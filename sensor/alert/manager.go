@@ -247,7 +247,7 @@ func (m *Manager) Advance(now int64, emit func(*Alert)) {
 	m.emit(emit)
 }
 
-// Flush ends the input: what is still open is closed at the time that was reached.
+// Flush ends the input: what is still open is closed at the time that was reached, after all that came before.
 func (m *Manager) Flush(emit func(*Alert)) {
 	m.Advance(m.now, emit)
 	for len(m.quiet.entries) > 0 {
