@@ -20,6 +20,13 @@ func NewDecoder(seed uint64) *Decoder { return &Decoder{secret: expand(seed)} }
 // A tunnel whose inner header cannot be read is not entered: p is then the last header that could be read, and Why says
 // what stopped the way inwards.
 func (d *Decoder) Decode(f *Frame, p *Packet) {
+	if !d.plain(f, p) {
+		d.walk(f, p)
+	}
+}
+
+// walk decodes any frame.
+func (d *Decoder) walk(f *Frame, p *Packet) {
 	w := walk{p: p, max: maxTunnels}
 	w.begin(f)
 	w.link(f.Link)

@@ -14,6 +14,11 @@ func check(d *Decoder, f *Frame, dirty *Packet) string {
 	if a, b := visible(&p), visible(dirty); !reflect.DeepEqual(a, b) {
 		return fmt.Sprintf("depends on the packet before:\n%+v\n%+v", a, b)
 	}
+	var walked Packet
+	d.walk(f, &walked)
+	if a, b := visible(&p), visible(&walked); !reflect.DeepEqual(a, b) {
+		return fmt.Sprintf("the short way and the walk differ:\n%+v\n%+v", a, b)
+	}
 	if broken := sane(d, f, &p); broken != "" {
 		return broken
 	}

@@ -22,9 +22,12 @@ func (w *walk) udpTunnel(off int, src, dst uint16) {
 // lies reports whether a length that ends at end runs past the packet. In a first fragment it may.
 func (w *walk) lies(end int) bool { return end > w.wire && !w.p.Frag }
 
+// tunnelPort is false of most ports that name no tunnel, and of none that does.
+func tunnelPort(port uint16) bool { return port >= portL2TP && port <= portGENEVE }
+
 // udpTunnelAt returns false if port names no tunnel.
 func (w *walk) udpTunnelAt(off int, port uint16) bool {
-	if port < portL2TP || port > portGENEVE {
+	if !tunnelPort(port) {
 		return false
 	}
 	switch port {
