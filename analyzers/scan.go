@@ -1,0 +1,196 @@
+package analyzers
+
+import (
+	"errors"
+	"time"
+
+	"weir/analyzers/tally"
+)
+
+// This file and scan_*.go find scans: sources that try many addresses or ports to see what is there.
+//
+// # Evidence
+//
+// The evidence is the outcome of a source's first contact with each (address, protocol, port): answered, refused (RST, ICMP
+// unreachable) or silent (no answer in 5 s). Repeats add nothing; an outcome that was lost (unknown) is no outcome. What
+// counts as a failure or a success, by probe, is said at outcomeOf.
+//
+// # Tests
+//
+// The walk is the threshold random walk of Jung, Paxson, Berger and Balakrishnan (Fast Portscan Detection Using Sequential
+// Hypothesis Testing, IEEE S&P 2004): each failure adds ln((1-θ1)/(1-θ0)), each success ln(θ1/θ0), and a source whose sum
+// reaches ln(P_D/P_F) is a scanner. With θ0 = 0.8, θ1 = 0.2, P_D = 0.99 and P_F = 1e-5 nine straight failures do. See
+// scan_walk.go for what is done about credit, bursts and slow scans.
+//
+// Fan-out finds, within a window (5 min, one after the other for each source; a source that crosses a boundary is found in
+// the window that it fills):
+//   - failed hosts: 25 hosts failed on one port, of which at most one in five contacts was answered, whatever else answered;
+//   - failed ports: 25 ports of one host failed, and nine in ten of the source's failures are that host's;
+//   - tried ports: 25 ports of one host tried, 20 of them system ports (below 1024), whatever they answered. (FTP's passive
+//     ports, RPC and media are high ports; a client of a domain controller needs 16 system ports.)
+//   - marked hosts: 25 hosts tried, half of the contacts with a scanning tool's header marks or print;
+//   - tried hosts, in a one-way view only: 25 hosts tried on one port that is not a usual client port. Low severity: an
+//     administrator's poll of a hundred hosts looks the same.
+//
+// In a one-way view (see View) outcomes are not walked, only the last three tests are made, and the finding says so.
+//
+// # Kinds
+//
+// By shape of what failed (for the last three tests: of what was tried), hosts and ports being distinct ones:
+//   - vertical: one host has 90 % of the contacts, on 3 ports or more. Victim: the host.
+//   - horizontal: one port has 90 % of the contacts. Victim: the smallest prefix that covers them.
+//   - strobe: at most 8 ports, each on two hosts or more in the mean, and no fewer hosts than ports. Victim: the prefix.
+//   - block: all else, many hosts and many ports. Victim: the prefix.
+//
+// Where 80 % of the probes were of one special sort, that names the kind, and the shape only the victim: null, fin, xmas,
+// ack, maimon (flags as in nmap(1)), udp, icmp_sweep, arp_sweep. A prefix is /24 or shorter (IPv6: /64), as far as /16 (/32);
+// targets spread wider have no victim. The kind is chosen at the crossing. While a scan lasts it may grow, vertical to
+// block or horizontal to strobe to block, and its victim may widen; both need twice the contacts of the last decision and
+// are new alerts: a handful at most for the largest scan.
+//
+// The subject is the source. Its return path is proven only if it completed a handshake within the evidence.
+//
+// # Score
+//
+// At the crossing 50; + 6 for each doubling of the distinct failed contacts over those that a crossing needs; + 10 for flags
+// that no TCP stack sends (null, fin, xmas); + 5 for tool marks or prints on half of the contacts. Capped by kind, so that a
+// scan is of medium severity: 69; fan-out without failures, ack, maimon and arp_sweep 60; what is likely to be benign, below.
+//
+// # What it must not take for a scan
+//
+//   - P2P: nearly every failure another host and another port, and a fifth of the contacts answered (a tenth, if the peers are
+//     spread over the internet): no finding. Unanswered and spread: from 64 failures, at most 40 (low).
+//   - Mail with dead MX, a resolver with dead servers, a browser or a whole network cut off, broken IPv6: failures on usual
+//     client ports, spread over the internet: no finding if a fifth is answered, else at most 45 (low) up to 64 hosts.
+//   - A monitoring host, a NAT of many users: mostly answered; see newSteps for credit, and crossed for bursts.
+//   - Retries, health checks, a dead server: one target; a finding needs as many distinct targets as failures, less two.
+//   - Stray ACK and FIN of forgotten connections, backscatter of floods: only those to system ports count, and only
+//     within one prefix; answers that nobody asked for are no contacts.
+//   - QUIC through a firewall, traceroute, name service broadcasts, one-sided UDP: no outcomes (outcomeOf).
+//   - A router that asks by ARP for the targets of others' scans: see scan_arp.go.
+//
+// # What it misses
+//
+// Scans of open ports alone over many hosts without a tool's mark (they look like a monitoring host); scans of high UDP ports
+// behind a firewall that drops; ACK and Maimon scans that avoid system ports; internet-wide scans on random ports; a source
+// that has more than twice as many first contacts answered as failed, if its failures share neither one port nor one host; scans slower than the filter of single contacts
+// remembers; distributed scans of sources each of which stays below the thresholds.
+
+// ScanConfig holds the settings of the scan analyzer.
+type ScanConfig struct {
+	Benign     float64       `yaml:"benign"`      // θ0: share of a benign source's first contacts that are answered
+	Scanner    float64       `yaml:"scanner"`     // θ1: the same of a scanner
+	Detect     float64       `yaml:"detect"`      // P_D: probability that a scanner is found
+	FalseAlarm float64       `yaml:"false_alarm"` // P_F: probability that a benign source is taken for one
+	Hosts      int           `yaml:"hosts"`       // fan-out: distinct hosts in Window
+	Ports      int           `yaml:"ports"`       // fan-out: distinct ports of one host in Window
+	Window     time.Duration `yaml:"window"`      // of fan-out
+	Keep       time.Duration `yaml:"keep"`        // how long an idle source's walk is kept
+	Sources    int           `yaml:"sources"`     // sources in the table, about 600 bytes each; a power of two times 8
+}
+
+// DefaultScan returns the default settings. 65,536 sources take 38 MB, the filter of single contacts before them 1 MB.
+func DefaultScan() ScanConfig {
+	return ScanConfig{
+		Benign: 0.8, Scanner: 0.2, Detect: 0.99, FalseAlarm: 1e-5,
+		Hosts: 25, Ports: 25, Window: 5 * time.Minute,
+		Keep: 4 * time.Hour, Sources: 65536,
+	}
+}
+
+// Check tells what is wrong with the settings.
+func (c *ScanConfig) Check() error {
+	switch {
+	case !(0 < c.Scanner && c.Scanner < c.Benign && c.Benign < 1):
+		return errors.New("scan: need 0 < scanner < benign < 1")
+	case !(0 < c.FalseAlarm && c.FalseAlarm < c.Detect && c.Detect < 1):
+		return errors.New("scan: need 0 < false_alarm < detect < 1")
+	case c.Hosts < 10 || c.Ports < 10 || c.Hosts > 100 || c.Ports > 100:
+		return errors.New("scan: hosts and ports must be from 10 to 100")
+	case c.Window < time.Second || c.Keep < c.Window:
+		return errors.New("scan: window must be at least 1s and keep at least window")
+	case c.Sources < scanWays || c.Sources > 1<<20:
+		return errors.New("scan: sources must be from 8 to 1048576")
+	}
+	return nil
+}
+
+// Scan finds scans. It keeps state of a bounded number of sources; cost per epoch is proportional to its sources, some 50 ns
+// for one with a single contact.
+type Scan struct {
+	cfg    ScanConfig
+	step   steps
+	view   View
+	table  *scanTable
+	active activeScans
+	arp    arpSweeps
+	e      *tally.Epoch
+	emit   func(*Finding)
+	f      Finding   // reused
+	why    []Measure // reused
+	Stats  ScanStats
+}
+
+// ScanStats counts what the bounds cost.
+type ScanStats struct {
+	Evicted   uint64 // sources that went from the full table
+	Forgotten uint64 // times the filter of single contacts was full before its time
+	Held      uint64 // scans not named, because too many were named already (of the same victim, or at all)
+}
+
+// NewScan returns an analyzer with settings that Check accepts.
+func NewScan(cfg ScanConfig) *Scan {
+	st := newSteps(&cfg)
+	return &Scan{cfg: cfg, step: st, table: newScanTable(cfg.Sources, cfg.Keep, st.up)}
+}
+
+// Name implements Analyzer.
+func (a *Scan) Name() string { return "scan" }
+
+// Judge implements Analyzer.
+func (a *Scan) Judge(e *tally.Epoch, emit func(*Finding)) {
+	a.e, a.emit = e, emit
+	a.view.Observe(e)
+	a.table.begin(e)
+	a.active.expire(e.End())
+	for i := range e.Sources {
+		s := &e.Sources[i]
+		a.arp.observe(s, e)
+		if src := a.table.at(s, e.End()); src != nil {
+			a.judge(src, s)
+			a.table.weigh(src)
+		}
+	}
+	a.judgeARP()
+	a.Stats.Evicted, a.Stats.Forgotten = a.table.evicted, a.table.single.forgotten
+}
+
+// judge takes one source's tick in and says what it makes of it.
+func (a *Scan) judge(src *scanSource, in *tally.Source) {
+	now := a.e.End()
+	src.age(now, int64(a.cfg.Window))
+	before := src.failed()
+	t := src.take(in)
+	if a.view.OneWay() {
+		src.peak = src.llr
+	} else {
+		src.walk(&a.step, t)
+	}
+	if src.kind == scanNone {
+		if now >= src.held {
+			a.open(src, now)
+		}
+		return
+	}
+	fresh := src.failed() > before
+	if src.test.ofTried() {
+		fresh = in.Opened > 0
+	}
+	if fresh {
+		src.lasted = now
+		if now-src.emitted >= int64(time.Second) {
+			a.grow(src)
+			a.report(src, now)
+		}
+	}
+}

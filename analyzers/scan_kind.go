@@ -1,0 +1,345 @@
+package analyzers
+
+import (
+	"time"
+
+	"weir/decode"
+	"weir/decode/conn"
+)
+
+// scanKind is a kind of finding; the first four are also shapes.
+type scanKind uint8
+
+const (
+	scanNone scanKind = iota
+	scanVertical
+	scanHorizontal
+	scanStrobe
+	scanBlock
+	scanNull
+	scanFIN
+	scanXmas
+	scanACK
+	scanMaimon
+	scanUDP
+	scanICMPSweep
+)
+
+var scanKindNames = [...]string{"", "vertical", "horizontal", "strobe", "block", "null", "fin", "xmas", "ack", "maimon", "udp", "icmp_sweep"}
+
+// kindOfProbe is the kind that a special probe names; scanNone for the others.
+func kindOfProbe(p conn.Probe) scanKind {
+	switch p {
+	case conn.ProbeNull:
+		return scanNull
+	case conn.ProbeFIN:
+		return scanFIN
+	case conn.ProbeXmas:
+		return scanXmas
+	case conn.ProbeACK:
+		return scanACK
+	case conn.ProbeMaimon:
+		return scanMaimon
+	case conn.ProbeUDP:
+		return scanUDP
+	case conn.ProbeEcho:
+		return scanICMPSweep
+	}
+	return scanNone
+}
+
+// changed reports that an open scan is over because the source's failures are of another special probe by now: nmap -sN
+// right after nmap -sS. The walk then names the new one.
+func (s *scanSource) changed() bool {
+	probe, sum, ok := s.fails.mainProbe()
+	return ok && sum >= 20 && !s.test.ofTried() && kindOfProbe(probe) != s.kind.special()
+}
+
+// special is the kind if a special probe named it, else scanNone.
+func (k scanKind) special() scanKind {
+	if k <= scanBlock {
+		return scanNone
+	}
+	return k
+}
+
+// scanTest is the test that a scan was found by.
+type scanTest uint8
+
+const (
+	testWalk scanTest = iota
+	testFailedHosts
+	testFailedPorts
+	testTriedPorts
+	testMarkedHosts
+	testTriedHosts
+	testCount
+)
+
+// ofTried reports whether a test looks at what was tried, not at what failed.
+func (t scanTest) ofTried() bool { return t >= testTriedPorts }
+
+// systemPorts is how many distinct system ports make a port scan whatever they answered. A client of a domain controller
+// uses up to 16: 53, 88, 135, 139, 389, 445, 464, 593, 636 by TCP and 53, 88, 123, 137, 138, 389, 464 by UDP.
+const systemPorts = 20
+
+// meets makes one test. Cheap conditions stand first: it runs for every source of a tick.
+func (a *Scan) meets(s *scanSource, t scanTest) bool {
+	hosts, ports := uint32(a.cfg.Hosts), uint32(a.cfg.Ports)
+	oneWay := a.view.OneWay()
+	switch t {
+	case testWalk:
+		return !oneWay && s.crossed(&a.step)
+	case testFailedHosts:
+		return !oneWay && s.fails.n >= hosts && atLeast(s.fails.port.hits, s.fails.n, 60) && s.failedHosts.count() >= hosts &&
+			s.answeredOnPort()*4 <= (s.fails.port.hits+s.fails.n)/2
+	case testFailedPorts:
+		return !oneWay && s.fails.n >= ports && atLeast(s.fails.host.hits, s.fails.n, 90) && s.failedPorts.count() >= ports
+	case testTriedPorts:
+		return s.windowOpened >= ports && atLeast(s.tries.host.hits, s.tries.n, 90) && count64(s.system) >= systemPorts &&
+			s.ports.Count() >= uint64(ports)
+	case testMarkedHosts:
+		return s.windowOpened >= hosts && 2*max(s.toolHits, s.markHits) >= s.windowOpened && s.hosts.Count() >= uint64(hosts)
+	case testTriedHosts:
+		return oneWay && s.windowOpened >= hosts && atLeast(s.tries.port.hits, s.tries.n, 90) &&
+			!usualPort(uint16(s.tries.port.port>>8)) && s.hosts.Count() >= uint64(hosts)
+	}
+	return false
+}
+
+// answeredOnPort estimates how many contacts with the port of most failures were answered.
+func (s *scanSource) answeredOnPort() uint32 {
+	if s.goodPort.port != s.fails.port.port {
+		return 0
+	}
+	return s.goodPort.hits
+}
+
+// scanVerdict is what a source that met a test is named for.
+type scanVerdict struct {
+	kind, shape scanKind
+	victim      scanVictim
+}
+
+// Caps of scores. A scan is of medium severity (50–69).
+const (
+	capScan   = 69
+	capWeak   = 60 // tried only; probes that may be remains of connections; ARP
+	capUsual  = 45 // a client cut off from the internet looks the same
+	capSpread = 40 // so do peers of P2P that are all gone
+)
+
+// aimed is what a test looked at: where contacts went, and how many distinct hosts, ports and (host, port)s that were.
+func (s *scanSource) aimed(t scanTest) (a *aim, hosts, ports, pairs uint32) {
+	if t.ofTried() {
+		return &s.tries, uint32(s.hosts.Count()), uint32(s.ports.Count()), s.windowOpened
+	}
+	hosts, ports, pairs = s.failedHosts.count(), s.failedPorts.count(), s.failures.count()
+	if pairs > 100 { // the small sets of failures get inexact
+		hosts, ports = max(hosts, uint32(s.hosts.Count())), max(ports, uint32(s.ports.Count()))
+		pairs = max(pairs, s.failed())
+	}
+	hosts, ports = min(hosts, pairs), min(ports, pairs)
+	return &s.fails, hosts, ports, pairs
+}
+
+// verdict names what a test found.
+func (s *scanSource) verdict(t scanTest) (v scanVerdict) {
+	a, hosts, ports, pairs := s.aimed(t)
+	switch {
+	case atLeast(a.host.hits, a.n, 90) && ports >= 3:
+		v.shape = scanVertical
+	case atLeast(a.port.hits, a.n, 90):
+		v.shape = scanHorizontal
+	case ports <= 8 && hosts >= ports && pairs >= 2*ports:
+		v.shape = scanStrobe
+	default:
+		v.shape = scanBlock
+	}
+	v.kind = v.shape
+	if probe, _, ok := a.mainProbe(); ok && kindOfProbe(probe) != scanNone {
+		v.kind = kindOfProbe(probe)
+	}
+	switch {
+	case v.shape == scanVertical:
+		v.victim = hostVictim(a.host.addr, s.ver)
+	case a.near():
+		v.victim = a.cover(s.ver)
+	}
+	return v
+}
+
+// limit is the highest score that a verdict may have, 0 if it is no scan: the benign look-alikes.
+func (s *scanSource) limit(t scanTest, v *scanVerdict) int {
+	if t == testTriedHosts {
+		return capUsual
+	}
+	if t.ofTried() {
+		return capWeak
+	}
+	if v.shape == scanVertical {
+		return capOf(v.kind)
+	}
+	// The sets of failures are exact enough here: before a scan is open they are emptied at 128.
+	a, hosts, ports, pairs := &s.fails, s.failedHosts.count(), s.failedPorts.count(), s.failures.count()
+	answered, all := uint64(s.answered)+uint64(s.answeredBefore), uint64(s.answered)+uint64(s.answeredBefore)+uint64(s.failed())
+	if !a.near() && (v.kind == scanACK || v.kind == scanMaimon) {
+		return 0
+	}
+	if 10*ports >= 4*pairs && 10*hosts >= 7*pairs { // every failure another host and another port
+		switch {
+		case a.near() && 5*answered >= all, !a.near() && 10*answered >= all, !a.near() && s.failed() < 64:
+			return 0
+		case !a.near():
+			return capSpread
+		}
+	}
+	if !a.near() && 10*a.usual >= 8*a.n {
+		if 5*answered >= all {
+			return 0
+		}
+		if s.failed() < 64 {
+			return capUsual
+		}
+	}
+	return capOf(v.kind)
+}
+
+func capOf(k scanKind) int {
+	if k == scanACK || k == scanMaimon {
+		return capWeak
+	}
+	return capScan
+}
+
+// open names a source that meets a test and is not named yet.
+func (a *Scan) open(s *scanSource, now int64) {
+	for t := testWalk; t < testCount; t++ {
+		if !a.meets(s, t) {
+			continue
+		}
+		v := s.verdict(t)
+		if s.limit(t, &v) == 0 {
+			continue
+		}
+		if !a.active.admit(s, v.victim, now) {
+			a.Stats.Held++
+			s.held = now + int64(time.Second)
+			return
+		}
+		s.name(t, v)
+		a.report(s, now)
+		s.lasted = now
+		return
+	}
+}
+
+func (s *scanSource) name(t scanTest, v scanVerdict) {
+	_, _, _, pairs := s.aimed(t)
+	s.test, s.kind, s.shape, s.victim, s.decided = t, v.kind, v.shape, v.victim, pairs
+}
+
+// grow renames an open scan that has become clearly another one: twice the contacts of the last decision, and a wider shape
+// or a wider victim. A wider victim is at least 8 bits wider (IPv6: 16).
+//
+// A scan that was found by what it tried is judged by its failures from when they suffice: they are the better evidence.
+func (a *Scan) grow(s *scanSource) {
+	if s.test.ofTried() && a.meets(s, testWalk) {
+		if v := s.verdict(testWalk); v.shape == s.shape && v.victim == s.victim && s.limit(testWalk, &v) > 0 {
+			s.test = testWalk
+			_, _, _, s.decided = s.aimed(testWalk)
+		}
+	}
+	x, _, _, pairs := s.aimed(s.test)
+	if pairs < 2*s.decided {
+		return
+	}
+	v := s.verdict(s.test)
+	if v.kind.special() != s.kind.special() {
+		return // see changed
+	}
+	wider := v.shape > s.shape && !(s.shape == scanVertical && v.shape < scanBlock)
+	switch {
+	case s.shape == scanVertical:
+		wider = wider && !atLeast(x.host.hits, x.n, 75)
+	case s.shape == scanHorizontal:
+		wider = wider && !atLeast(x.port.hits, x.n, 75)
+	}
+	switch {
+	case wider:
+	case v.shape == scanVertical, s.shape == scanVertical, s.victim.width == 0, s.victim.covers(v.victim):
+		return
+	default:
+		v.kind, v.shape = s.kind, s.shape
+		least := uint8(8)
+		if s.ver == 6 {
+			least = 16
+		}
+		if v.victim.width > 0 {
+			v.victim = newScanVictim(v.victim.addr, min(v.victim.width, s.victim.width-least), s.ver)
+		}
+	}
+	s.name(s.test, v)
+}
+
+// activeScans are the scans that are named now. Their number is bounded, and so is that of one victim: a flood over many
+// ports from a pool of spoofed sources must not become an alert a source.
+type activeScans struct {
+	list []activeScan
+}
+
+type activeScan struct {
+	src    decode.Addr
+	victim scanVictim
+	until  int64
+}
+
+const (
+	maxActive    = 1024
+	maxSameScans = 16
+)
+
+// admit enters a scan if there is room.
+func (x *activeScans) admit(s *scanSource, v scanVictim, now int64) bool {
+	same := 0
+	for i := range x.list {
+		if v.width > 0 && x.list[i].victim == v {
+			same++
+		}
+	}
+	if len(x.list) >= maxActive || same >= maxSameScans {
+		return false
+	}
+	x.list = append(x.list, activeScan{s.addr, v, now + s.quiet()})
+	return true
+}
+
+// renew keeps a scan in the list for as long as it lasts.
+func (x *activeScans) renew(s *scanSource, now int64) {
+	for i := range x.list {
+		if x.list[i].src == s.addr {
+			x.list[i].victim, x.list[i].until = s.victim, now+s.quiet()
+			return
+		}
+	}
+}
+
+func (x *activeScans) expire(now int64) {
+	kept := x.list[:0]
+	for _, s := range x.list {
+		if s.until >= now {
+			kept = append(kept, s)
+		}
+	}
+	x.list = kept
+}
+
+// by reports whether another source is scanning what v covers.
+func (x *activeScans) by(other decode.Addr, v scanVictim) (decode.Addr, bool) {
+	for i := range x.list {
+		if s := &x.list[i]; s.src != other && (v.covers(s.victim) || s.victim.covers(v)) {
+			return s.src, true
+		}
+	}
+	return decode.Addr{}, false
+}
