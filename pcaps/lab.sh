@@ -192,6 +192,7 @@ keep() {
 lab_end() {
 	local s p
 	set +e
+	trap '' INT TERM
 	for s in $spaces; do
 		p=$(ip netns pids "$s"); [ -n "$p" ] && kill $p 2>/dev/null
 	done

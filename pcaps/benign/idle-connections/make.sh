@@ -10,7 +10,8 @@ ip netns exec "$net-db" redis-server --port 6379 --bind 0.0.0.0 --protected-mode
 web db 80
 record router wan -s 128
 for n in $(seq 80); do
-	{ echo "SET k$n $n"; echo "GET k$n"; echo INFO; sleep $((20 + n % 7)); echo PING; sleep 30; } | on app redis-cli -h 10.20.0.63 >/dev/null &
+	{ printf 'SET k%s %s\r\nGET k%s\r\nINFO\r\n' $n $n $n; sleep $((20 + n % 7)); printf 'PING\r\n'; sleep 28; } |
+		on app timeout 60 nc -N 10.20.0.63 6379 >/dev/null &
 	workers="${workers:-} $!"
 done
 for n in $(seq 40); do

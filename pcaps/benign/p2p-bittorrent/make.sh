@@ -1,7 +1,7 @@
 #!/bin/bash
-# A BitTorrent client (aria2, inside) in a swarm of 150 peers the tracker names, on
-# as many high ports: 45 never answer, 12 refuse, the rest are aria2, too; some of
-# them call by themselves. Data goes both ways, DHT runs beside it.
+# A BitTorrent client (libtorrent, inside) in a swarm of 150 peers the tracker names,
+# on as many high ports: 45 never answer, 12 refuse, the rest are aria2; some of them
+# call by themselves. Data goes both ways, DHT runs beside it.
 LAB_DELAY_MS=15
 . "$(dirname "$0")/../../lab.sh"; lab
 outside swarm $(range 198.51.100. 20 109) $(range 203.0.113. 20 79)
@@ -18,14 +18,12 @@ for a in $(range 198.51.100. 20 64) $(range 203.0.113. 20 67); do
 	n=$((n + 1)); d=$tmp/p$n; mkdir $d
 	seed=; [ $((n % 3)) = 0 ] && seed="--bt-seed-unverified=true" && cp $tmp/file.bin $d
 	case $a in 198*) i=$((${a##*.} - 20)) ;; *) i=$((${a##*.} - 20 + 90)) ;; esac
-	HOME=$d ip netns exec "$net-swarm" aria2c -q --no-conf --interface=$a --dir=$d --listen-port=$(port $i) --enable-dht=$([ $((n % 4)) = 0 ] && echo true || echo false) \
+	HOME=$d ip netns exec "$net-swarm" aria2c -q --no-conf --interface=$a --dir=$d --listen-port=$(port $i) --enable-dht=true \
 		--dht-listen-port=$(port $i) --dht-file-path=$d/dht --dht-entry-point=10.20.0.77:51413 --seed-ratio=0 --enable-peer-exchange=false --bt-enable-lpd=false \
 		--max-upload-limit=12K --file-allocation=none --bt-stop-timeout=0 $seed $tmp/file.torrent >/dev/null 2>&1 &
 	[ $n = 30 ] && sleep 2
 done
 record router wan -s 96
 mkdir $tmp/c
-HOME=$tmp/c ip netns exec "$net-client" timeout 70 aria2c -q --no-conf --interface=10.20.0.77 --dir=$tmp/c --listen-port=51413 --enable-dht=true \
-	--dht-listen-port=51413 --dht-file-path=$tmp/c/dht --dht-entry-point=198.51.100.23:$(port 3) --seed-ratio=0 --bt-max-peers=0 --bt-enable-lpd=false \
-	--enable-peer-exchange=false --max-overall-upload-limit=60K --bt-request-peer-speed-limit=50M --file-allocation=none $tmp/file.torrent >/dev/null 2>&1 || true
+ip netns exec "$net-client" timeout 80 $python "$case_dir/swarm.py" client $tmp/c $tmp/file.torrent "198.51.100.23:$(port 3)" || true
 recorded

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """swarm.py torrent DIR: writes file.bin and file.torrent.
 swarm.py tracker ADDRESS PORT: an HTTP tracker that names all 150 peers to inside
-clients, and the inside client to the peers."""
-import hashlib, random, socket, struct, sys
+clients, and the inside client to the peers.
+swarm.py client DIR TORRENT DHT_NODE: takes part for 70 seconds."""
+import hashlib, random, socket, struct, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PEERS = ["198.51.100.%d" % n for n in range(20, 110)] + ["203.0.113.%d" % n for n in range(20, 80)]
@@ -43,7 +44,24 @@ class Tracker(BaseHTTPRequestHandler):
         pass
 
 
+def client(folder, file, node):
+    import libtorrent
+
+    session = libtorrent.session({
+        "listen_interfaces": "10.20.0.77:51413", "outgoing_interfaces": "10.20.0.77",
+        "enable_outgoing_utp": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
+        "connection_speed": 6, "connections_limit": 200, "dht_bootstrap_nodes": node,
+        "download_rate_limit": 22000, "upload_rate_limit": 22000, "peer_connect_timeout": 8,
+    })
+    torrent = session.add_torrent({"ti": libtorrent.torrent_info(file), "save_path": folder})
+    time.sleep(70)
+    status = torrent.status()
+    print(status.num_peers, "peers,", status.total_payload_download, "bytes down,", status.total_payload_upload, "up")
+
+
 if sys.argv[1] == "torrent":
     torrent(sys.argv[2])
+elif sys.argv[1] == "client":
+    client(*sys.argv[2:])
 else:
     ThreadingHTTPServer((sys.argv[2], int(sys.argv[3])), Tracker).serve_forever()

@@ -8,9 +8,8 @@ outside reflectors 198.51.100.31 198.51.100.32 198.51.100.33
 inside victim 10.20.0.10
 ip netns exec "$net-reflectors" memcached -u root -l 198.51.100.31,198.51.100.32,198.51.100.33 -U 11211 -p 11211 -m 16 &
 sleep 1
-for i in 31; do
-	{ printf 'set a 0 3600 60000\r\n'; head -c 60000 /dev/zero | tr '\0' x; printf '\r\nquit\r\n'; } | on reflectors nc -N 198.51.100.$i 11211
-done
+{ printf 'set a 0 3600 60000\r\n'; head -c 60000 /dev/zero | tr '\0' x; printf '\r\nquit\r\n'; } |
+	on reflectors nc -N 198.51.100.31 11211
 printf '\x00\x01\x00\x00\x00\x01\x00\x00get a\r\n' >$tmp/query
 record router wan -s 96
 for i in 31 32 33; do
