@@ -12,15 +12,15 @@ import (
 // Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 64 shards take 50 MB, the
 // scratch of the merge 8 MB and an Epoch at most 35 MB; pages that no traffic ever used are not resident.
 type Config struct {
-	Services int           // destination services: 208 bytes each; 64 × 1024 × 208 = 13.6 MB
-	Hosts    int           // hosts that services are folded into when there are more: 208 bytes each; 1.7 MB
-	Sources  int           // sources: 120 bytes each; 64 × 2048 × 120 = 15.7 MB
-	Details  int           // sources with more than one contact in a shard: 688 bytes each; 64 × 128 × 688 = 5.6 MB
-	Prints   int           // fingerprints: 176 bytes each; 64 × 128 × 176 = 1.4 MB
-	Contacts int           // contacts remembered beyond the tick: 8 bytes each, rounded up to a power of two; 64 × 16384 × 8 = 8.4 MB
-	Remember time.Duration // for how long; at most 15 days
-	Suspects int           // sampled headers of each of 5 classes of unanswered packets: 80 bytes each; 64 × 5 × 32 × 80 = 0.8 MB
-	Normals  int           // sampled headers of each of 2 classes of normal packets: 80 bytes each; 0.1 MB
+	Services int           `yaml:"services"` // destination services: 208 bytes each; 64 × 1024 × 208 = 13.6 MB
+	Hosts    int           `yaml:"hosts"`    // hosts that services are folded into when there are more: 208 bytes each; 1.7 MB
+	Sources  int           `yaml:"sources"`  // sources: 120 bytes each; 64 × 2048 × 120 = 15.7 MB
+	Details  int           `yaml:"details"`  // sources with more than one contact in a shard: 688 bytes each; 64 × 128 × 688 = 5.6 MB
+	Prints   int           `yaml:"prints"`   // fingerprints: 176 bytes each; 64 × 128 × 176 = 1.4 MB
+	Contacts int           `yaml:"contacts"` // contacts remembered beyond the tick: 8 bytes each, rounded up to a power of two; 64 × 16384 × 8 = 8.4 MB
+	Remember time.Duration `yaml:"remember"` // for how long; at most 15 days
+	Suspects int           `yaml:"suspects"` // sampled headers of each of 5 classes of unanswered packets: 80 bytes each; 64 × 5 × 32 × 80 = 0.8 MB
+	Normals  int           `yaml:"normals"`  // sampled headers of each of 2 classes of normal packets: 80 bytes each; 0.1 MB
 }
 
 // Defaults returns the default bounds.

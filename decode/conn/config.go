@@ -11,20 +11,20 @@ import (
 // Config sizes the table and sets its timeouts. Sizes are totals over all shards; all memory is reserved by NewTables and
 // none is added later.
 type Config struct {
-	Conns     int // connections in full (256 bytes each); at most 2^29
-	HalfOpen  int // attempts and single packets without an answer (112 bytes each)
-	Extras    int // connections whose payload sizes and gaps are kept (192 bytes each)
-	Fragments int // fragmented datagrams whose later fragments find their connection (80 bytes each)
+	Conns     int `yaml:"connections"` // connections in full (256 bytes each); at most 2^29
+	HalfOpen  int `yaml:"half_open"`   // attempts and single packets without an answer (208 bytes each, with their place in the queue of contacts)
+	Extras    int `yaml:"extras"`      // connections whose payload sizes and gaps are kept (192 bytes each)
+	Fragments int `yaml:"fragments"`   // fragmented datagrams whose later fragments find their connection (80 bytes each)
 
-	TCPAttempt   time.Duration // SYN without an answer, from the SYN on
-	TCPHandshake time.Duration // idle before the handshake is done
-	TCPIdle      time.Duration // idle
-	TCPClose     time.Duration // after both sides closed, or a RST
-	TCPPartial   time.Duration // after a FIN was the first thing a side sent
-	UDPIdle      time.Duration
+	TCPAttempt   time.Duration `yaml:"tcp_attempt"`   // SYN without an answer, from the SYN on
+	TCPHandshake time.Duration `yaml:"tcp_handshake"` // idle before the handshake is done
+	TCPIdle      time.Duration `yaml:"tcp_idle"`      // idle
+	TCPClose     time.Duration `yaml:"tcp_close"`     // after both sides closed, or a RST
+	TCPPartial   time.Duration `yaml:"tcp_partial"`   // after a FIN was the first thing a side sent
+	UDPIdle      time.Duration `yaml:"udp_idle"`
 	DNSIdle      time.Duration // UDP to a DNS port, looked at once in that time
-	ICMPIdle     time.Duration
-	Fragment     time.Duration // between the first fragment and the last
+	ICMPIdle     time.Duration `yaml:"icmp_idle"`
+	Fragment     time.Duration `yaml:"fragment"` // between the first fragment and the last
 }
 
 // Defaults reserve 224 MiB. Timeouts are those of Zeek's scripts/base/init-bare.zeek (tcp_attempt_delay,
@@ -67,7 +67,8 @@ func (c Config) shard() shardSizes {
 	return z
 }
 
-func (c Config) check() error {
+// Check tells which setting cannot be.
+func (c Config) Check() error {
 	for _, n := range []int{c.Conns, c.HalfOpen, c.Extras, c.Fragments} {
 		if n < decode.Shards || n > 1<<29 {
 			return fmt.Errorf("conn: table size %d is not between %d and %d", n, decode.Shards, 1<<29)

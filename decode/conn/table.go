@@ -16,7 +16,7 @@ type Tables struct {
 
 // NewTables reserves all memory. The seed keys the hash of fragments; the connection hash comes with each packet.
 func NewTables(cfg Config, seed uint64) (*Tables, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	mem, err := reserve(cfg.Bytes())
@@ -134,6 +134,7 @@ type shard struct {
 	exFree   uint32
 	head     uint64 // ring: next to pop
 	tail     uint64 // ring: next to push
+	waiting  int    // connections in the table whose contact waits
 	now      int64  // running maximum of packet time and ticks
 	born     uint32
 	sweep    sweep

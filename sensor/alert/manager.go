@@ -12,14 +12,25 @@ import (
 
 // Config of a Manager.
 type Config struct {
-	Sensor  string // name in every alert; "replay" in replays
-	Hash    string // of the configuration, in every alert
-	MaxOpen int    // alerts open at once; when full, the least severe and then oldest is closed early, or what is weaker than all folded
-	MaxNew  int    // new alerts of one analyzer and severity in a second of event time; what exceeds is folded into one a kind
+	Sensor  string `yaml:"-"`        // name in every alert; "replay" in replays
+	Hash    string `yaml:"-"`        // of the configuration, in every alert
+	MaxOpen int    `yaml:"max_open"` // alerts open at once; when full, the least severe and then oldest is closed early, or what is weaker than all folded
+	MaxNew  int    `yaml:"max_new"`  // new alerts of one analyzer and severity in a second of event time; what exceeds is folded into one a kind
 }
 
 // Defaults are the settings of a sensor that nobody configured.
 func Defaults() Config { return Config{Sensor: "replay", MaxOpen: 10_000, MaxNew: 100} }
+
+// Check tells which setting cannot be.
+func (c *Config) Check() error {
+	if c.MaxOpen < 1 || c.MaxOpen > 1e6 {
+		return fmt.Errorf("alerts: max_open is %d, must be 1 to 1000000", c.MaxOpen)
+	}
+	if c.MaxNew < 1 || c.MaxNew > 1e6 {
+		return fmt.Errorf("alerts: max_new is %d, must be 1 to 1000000", c.MaxNew)
+	}
+	return nil
+}
 
 // Stats counts what became of findings. One writer.
 type Stats struct {
