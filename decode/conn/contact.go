@@ -5,6 +5,9 @@ import "weir/decode"
 // silentAfter is how long a contact may stay without an answer, in event time.
 const silentAfter = int64(5e9)
 
+// giveUp is how many contacts a full ring gives up at once; less than the smallest ring.
+const giveUp = 8
+
 // pending is a contact that waits for its outcome: a place in the ring, oldest first.
 type pending struct {
 	asked int64
@@ -28,22 +31,26 @@ func (s *shard) contact(h *half, p *decode.Packet, asked int64, out *Out) {
 	s.await(p.Hash, out)
 }
 
-// await enters a contact into the ring. A full ring gives up its oldest.
+// await enters a contact into the ring. A full ring gives up its oldest, several at once so that their cache misses
+// overlap. It has room for more contacts than the half-open cache has: those given up were mostly overwritten before.
 func (s *shard) await(hash uint64, out *Out) {
-	if s.tail-s.head == uint64(len(s.ring)) {
-		if s.settle(s.ring[s.head%uint64(len(s.ring))].hash, 0, StageUnknown, out) {
-			s.stats.SilentLost++
+	mask := uint64(len(s.ring) - 1)
+	if s.tail-s.head > mask {
+		for range giveUp {
+			if s.settle(s.ring[s.head&mask].hash, 0, StageUnknown, out) {
+				s.stats.SilentLost++
+			}
+			s.head++
 		}
-		s.head++
 	}
-	s.ring[s.tail%uint64(len(s.ring))] = pending{s.now, hash}
+	s.ring[s.tail&mask] = pending{s.now, hash}
 	s.tail++
 }
 
 // silence ends the contacts that waited long enough.
 func (s *shard) silence(out *Out) {
 	for s.head != s.tail {
-		w := &s.ring[s.head%uint64(len(s.ring))]
+		w := &s.ring[s.head&uint64(len(s.ring)-1)]
 		if s.now-w.asked < silentAfter {
 			return
 		}
@@ -68,6 +75,9 @@ func (s *shard) settle(hash uint64, waited int64, stage Stage, out *Out) bool {
 		s.emit(h.contact(), stage, out)
 		return true
 	}
+	if s.waiting == 0 {
+		return false
+	}
 	mask := uint64(len(s.index) - 1)
 	for i, pos := 0, hash>>s.shift; i < maxProbe; i, pos = i+1, (pos+1)&mask {
 		v := s.index[pos]
@@ -86,6 +96,14 @@ func (s *shard) settle(hash uint64, waited int64, stage Stage, out *Out) bool {
 		}
 	}
 	return false
+}
+
+// unanswered is the outcome of a contact whose entry goes: silent if it had its time, else nobody knows.
+func (s *shard) unanswered(asked int64) Stage {
+	if s.now-asked >= silentAfter {
+		return StageSilent
+	}
+	return StageUnknown
 }
 
 // progress moves the contact of a connection by a packet of side d.
@@ -165,6 +183,7 @@ func (s *shard) refusal(p *decode.Packet, out *Out) Event {
 // outcome ends the waiting of a connection's contact.
 func (s *shard) outcome(c *conn, stage Stage, out *Out) {
 	c.bits &^= bitPending
+	s.waiting--
 	s.emit(c.contact(), stage, out)
 }
 

@@ -30,7 +30,7 @@ func (s *shard) features(c *conn, d int, payload uint32, now int64) {
 	}
 	x := &s.extras[c.extra-1]
 	m := &x.side[d]
-	if x.n < uint8(len(x.size)) {
+	if keep := len(x.size); m.n < uint32(keep) && int(x.n) < keep { // the sum first: it is loaded anyway
 		x.keep(d, payload, now)
 	}
 	if m.n != 0 {

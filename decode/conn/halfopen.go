@@ -24,6 +24,7 @@ type half struct {
 	a, b         decode.Addr
 	portA, portB uint16
 	disc         uint32
+	first        int64
 	proto, ver   uint8
 	bits         truths // bitOrigB, bitPending, bitUnasked, bitOuter, bitMidstream, bitAnswered (ARP)
 	sender       uint8
@@ -43,7 +44,7 @@ type half struct {
 	askedAgo     uint16 // ms that the contact had been waiting when the entry was made: an attempt that took over
 	repeatBytes  uint32 // IP bytes of those
 	born         uint32
-	first        int64
+	_            [24]byte // two cache lines
 }
 
 func (h *half) is(k *decode.Key) bool {
@@ -62,20 +63,28 @@ func (s *shard) findHalf(hash uint64, k *decode.Key) int {
 	return -1
 }
 
-// addHalf makes room for an entry, which may overwrite the one of its set that was idle longest.
-func (s *shard) addHalf(hash uint64, out *Out) *half {
+// place is where an entry of a hash stands or would be put: at its tag, in a free way, or over the one of its set that was
+// idle longest.
+func (s *shard) place(hash uint64) int {
 	at := int(hash & uint64(len(s.sets)-1))
 	line, way := &s.sets[at], 0
 	for w := range ways {
-		if line.tag[w] == 0 {
+		switch {
+		case line.tag[w] == hash|1:
+			return at*ways + w
+		case line.tag[w] == 0:
 			way = w
-			break
-		}
-		if line.last[w] < line.last[way] {
+		case line.tag[way] != 0 && line.last[w] < line.last[way]:
 			way = w
 		}
 	}
-	n := at*ways + way
+	return at*ways + way
+}
+
+// addHalf makes room for an entry, which may overwrite another.
+func (s *shard) addHalf(hash uint64, out *Out) *half {
+	n := s.place(hash)
+	line, way := &s.sets[n/ways], n%ways
 	if line.tag[way] != 0 {
 		s.stats.Overwritten++
 		s.endHalf(n, CloseEvicted, out)
@@ -93,12 +102,12 @@ func (s *shard) dropHalf(n int) {
 	s.stats.LiveHalfOpen--
 }
 
-// endHalf takes an entry out: a contact that still waits becomes unknown, and the record goes out.
+// endHalf takes an entry out: a contact that still waits ends with it, and the record goes out.
 func (s *shard) endHalf(n int, why Close, out *Out) {
 	h := &s.halves[n]
 	if h.bits&bitPending != 0 {
 		h.bits &^= bitPending
-		s.emit(h.contact(), StageUnknown, out)
+		s.emit(h.contact(), s.unanswered(h.first-int64(h.askedAgo)*1e6), out)
 	}
 	if out.Record != nil && h.ver != 0 {
 		var c conn
@@ -137,6 +146,9 @@ func (s *shard) promote(hash uint64, n int, out *Out) *conn {
 	c := s.add(hash, out)
 	c.fill(&h, hash)
 	c.replay(&h, s.timeouts)
+	if c.bits&bitPending != 0 {
+		s.waiting++
+	}
 	if h.payload > 0 {
 		s.features(c, int(h.sender), h.payload, h.first)
 	}

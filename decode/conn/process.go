@@ -26,8 +26,9 @@ func (t *Tables) Process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 	}
 }
 
-// process works in three stages, so that cache misses of many packets overlap: load the index slots, load the entries,
-// then update one after the other. Nothing that the first two found is believed: an earlier packet may have changed it.
+// process works in stages, so that the cache misses of many packets overlap: load the index slots, then the connections
+// or the sets of the half-open cache, then what these point to; then update one after the other. Nothing that the early
+// stages found is believed: a packet of the batch may have changed it.
 func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Out) {
 	var slots [batch]uint64
 	for i, k := range idx {
@@ -39,17 +40,33 @@ func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 		p := &pkts[k]
 		s := &t.shards[p.Shard%decode.Shards]
 		if v := slots[i]; v != 0 && (v^p.Hash)>>24 == 0 {
-			c := &s.conns[v&slotMask-1]
-			s.touched += c.hash + uint64(c.side[0].ack) + uint64(c.side[1].ack) + uint64(c.first)
+			slots[i] = v & slotMask
+			s.touched += s.conns[slots[i]-1].touch()
 		} else {
-			at := p.Hash & uint64(len(s.sets)-1)
-			s.touched += s.sets[at].tag[0]
+			slots[i] = 0
+			s.touched += s.sets[p.Hash&uint64(len(s.sets)-1)].tag[0]
+		}
+	}
+	for i, k := range idx {
+		p := &pkts[k]
+		s := &t.shards[p.Shard%decode.Shards]
+		if n := slots[i]; n == 0 {
+			h := &s.halves[s.place(p.Hash)]
+			s.touched += h.a.Hi + uint64(h.seq)
+		} else if x := s.conns[n-1].extra; x != 0 && p.PayloadLen > 0 {
+			d := s.conns[n-1].sender(p.Reverse)
+			s.touched += s.extras[x-1].side[d].size
 		}
 	}
 	for i, k := range idx {
 		p := &pkts[k]
 		ev[i] = t.shards[p.Shard%decode.Shards].packet(p, out)
 	}
+}
+
+// touch loads the connection's cache lines.
+func (c *conn) touch() uint64 {
+	return c.hash + uint64(c.side[0].ack) + uint64(c.side[1].ack) + uint64(c.first)
 }
 
 // packet updates the shard with one packet.
@@ -99,6 +116,9 @@ func (s *shard) flow(p *decode.Packet, out *Out) Event {
 			return s.update(c, p, out)
 		}
 		asked := s.takeOver(&c.bits, c.first, 0, why)
+		if asked != notAsked {
+			s.waiting--
+		}
 		s.end(c, why, out)
 		return s.open(p, asked, out)
 	}

@@ -108,7 +108,7 @@ func (s *shard) expired(c *conn) (Close, bool) {
 // its start, and ends it if it was idle for as long less a second.
 func (s *shard) idleUDP(proto uint8, first, last int64, portA, portB uint16) bool {
 	if every := s.timeouts.dns; proto == protoUDP && (dnsPort(portA) || dnsPort(portB)) {
-		looks := (last - first + every - 1e9 + every - 1) / every
+		looks := max((last-first+every-1e9+every-1)/every, 1)
 		return s.now-first >= looks*every
 	}
 	return s.now-last >= s.timeouts.udp

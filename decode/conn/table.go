@@ -280,10 +280,10 @@ func (c *conn) rank() int {
 	return 3
 }
 
-// end takes a connection out of the table: a contact that still waits becomes unknown, and the record goes out.
+// end takes a connection out of the table: a contact that still waits ends with it, and the record goes out.
 func (s *shard) end(c *conn, why Close, out *Out) {
 	if c.bits&bitPending != 0 {
-		s.outcome(c, StageUnknown, out)
+		s.outcome(c, s.unanswered(c.first), out)
 	}
 	s.record(c, why, out)
 	if c.extra != 0 {
