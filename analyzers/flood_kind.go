@@ -1,0 +1,239 @@
+package analyzers
+
+import (
+	"math"
+
+	"weir/analyzers/tally"
+)
+
+// floodKind is a kind of flood.
+type floodKind uint8
+
+const (
+	kindSYN floodKind = iota
+	kindUDP
+	kindICMP
+	kindACK
+	kindRST
+	kindFragment
+	kindConnection
+	kindAmplification
+	kindSlow
+	floodKinds
+	kindMulti = floodKinds
+)
+
+// floodLevel is what a victim is.
+type floodLevel uint8
+
+const (
+	levelService floodLevel = iota
+	levelHost
+	levelPrefix
+)
+
+// floodRule is what is fixed about a kind.
+type floodRule struct {
+	name     string
+	title    string // for summaries
+	unit     string // of its packets metric
+	packets  floodMetric
+	bytes    floodMetric // noBytes: none
+	cap      int
+	attack   string // ATT&CK id
+	absence  bool   // it counts answers that are missing, so a one-way view weakens it
+	levels   [levelPrefix + 1]bool
+	scannish bool // a scan of many places looks like it at host and prefix
+}
+
+// noBytes stands for the bytes of kinds that count no packets.
+const noBytes = metrics
+
+// Caps: what only costs bandwidth or may be a rush of real clients stops short of critical (90). Levels: later fragments
+// and reflected answers know no port of the victim; completed and slow connections exhaust one server, not a network, and
+// a network with a thousand of them a second is only busy.
+var floodRules = [floodKinds + 1]floodRule{
+	kindSYN:           {"syn", "SYN flood", "handshakes/s", mSYN, noBytes, 100, "T1499.001", true, [3]bool{true, true, true}, true},
+	kindUDP:           {"udp", "UDP flood", "packets/s", mUDP, mUDPBytes, 100, "T1498.001", true, [3]bool{true, true, true}, true},
+	kindICMP:          {"icmp", "ICMP flood", "packets/s", mICMP, mICMPBytes, 89, "T1498.001", true, [3]bool{true, true, true}, false},
+	kindACK:           {"ack", "ACK flood", "packets/s", mACK, mACKBytes, 100, "T1499.001", false, [3]bool{true, true, true}, true},
+	kindRST:           {"rst", "RST flood", "packets/s", mRST, mRSTBytes, 89, "T1498.001", false, [3]bool{true, true, true}, true},
+	kindFragment:      {"fragment", "fragment flood", "packets/s", mFrag, mFragBytes, 89, "T1498.001", true, [3]bool{false, true, true}, false},
+	kindConnection:    {"connection", "connection flood", "connections/s", mProven, noBytes, 89, "T1499.002", false, [3]bool{true, true, false}, false},
+	kindAmplification: {"amplification", "amplification flood", "packets/s", mAmp, mAmpBytes, 100, "T1498.002", true, [3]bool{false, true, true}, false},
+	kindSlow:          {"slow", "slow connections", "connections", mSlow, noBytes, 89, "T1499.002", false, [3]bool{true, false, false}, false},
+	kindMulti:         {"multi", "flood of several kinds", "kinds", mSYN, noBytes, 100, "T1498", false, [3]bool{false, true, true}, false},
+}
+
+// floodLoad is how much of a flood there is: the measure that is furthest above its floor.
+type floodLoad struct {
+	value, floor uint64
+	unit         string
+	bits         bool
+}
+
+// load measures kind k. Without the exact state of the victim; test adds what else the kind needs.
+func (f *Flood) load(k floodKind, c *floodCounts) floodLoad {
+	r := &floodRules[k]
+	l := floodLoad{value: c[r.packets], floor: f.cfg.PacketsPerSecond, unit: r.unit}
+	bits := f.cfg.BitsPerSecond
+	switch k {
+	case kindSYN:
+		l.value, l.floor = c[mSYN]-min(c[mSYN], c[mDone]), f.cfg.SYNPerSecond
+	case kindConnection:
+		l.floor = f.cfg.ConnectionsPerSecond
+	case kindSlow:
+		l.floor = f.cfg.SlowConnections
+	case kindAmplification:
+		l.floor, bits = f.cfg.AmplificationPerSecond, f.cfg.AmplificationBits
+	}
+	if r.bytes == noBytes {
+		return l
+	}
+	byBits := floodLoad{c[r.bytes] * 8, bits, "bits/s", true}
+	if byBits.ratio() > l.ratio() || k == kindAmplification && f.view.OneWay() {
+		return byBits
+	}
+	return l
+}
+
+func (l floodLoad) ratio() float64 { return float64(l.value) / float64(l.floor) }
+
+// strength is the load nearest to its floor, in per mille. Raw: all handshakes and all echo requests count, so that busy
+// services are watched before they are attacked.
+func (f *Flood) strength(c *floodCounts, raw bool) uint32 {
+	most := 0.0
+	for k := range floodKinds {
+		most = max(most, f.load(k, c).ratio())
+	}
+	if raw {
+		most = max(most, float64(c[mSYN])/float64(f.cfg.SYNPerSecond), float64(c[mEcho])/float64(f.cfg.PacketsPerSecond),
+			float64(c[mEchoBytes]*8)/float64(f.cfg.BitsPerSecond))
+	}
+	return uint32(min(most*1000, math.MaxUint32))
+}
+
+// Bounds of what a scan does.
+const (
+	// floodSenders are more than a scanner can feign: nmap takes at most 128 decoys (MAX_DECOYS), and the sketch errs by
+	// 13 %.
+	floodSenders = 256
+	// floodRepeats of a place within a second: scanners try a port again two or three times, and with each of some decoys.
+	floodRepeats = 16
+	// floodPorts is two probes for each port of a host.
+	floodPorts = 2 << 16
+	// fewSenders are as many as a finding lists.
+	fewSenders = 16
+)
+
+// test judges whether kind k holds for what c counts of v. rest: c is what alarms of parts left over.
+func (f *Flood) test(k floodKind, level floodLevel, v *floodVictim, c *floodCounts, rest bool) (floodLoad, bool) {
+	l := f.load(k, c)
+	switch k {
+	case kindICMP:
+		if level == levelService && countBoth(&v.senders) >= floodSenders {
+			all := *c
+			all[mICMP], all[mICMPBytes] = c[mEcho], c[mEchoBytes]
+			l = f.load(k, &all)
+		}
+	case kindSlow:
+		l.value = v.slow.sum
+	}
+	if l.value < l.floor {
+		return l, false
+	}
+	if level != levelService && floodRules[k].scannish && !l.bits && !f.concentrated(level, v, l.value, c[mFolded], rest) {
+		return l, false
+	}
+	switch k {
+	case kindSYN:
+		return l, l.value*100 >= c[mSYN]*f.cfg.SYNPercent || level == levelService && f.unbalanced(v, c)
+	case kindACK:
+		return l, !f.older(c)
+	case kindRST:
+		return l, !f.scanAnswers(v, level)
+	}
+	return l, true
+}
+
+// concentrated tells a flood of a host or prefix from a scan of it.
+func (f *Flood) concentrated(level floodLevel, v *floodVictim, value, folded uint64, rest bool) bool {
+	switch {
+	case !rest && countBoth(&v.senders) >= floodSenders:
+		return true
+	case level == levelHost && value >= floodPorts:
+		return true
+	case folded*2 > value:
+		return false
+	}
+	return value >= floodRepeats*max(countBoth(&v.ports), 1)
+}
+
+// unbalanced is the second test for SYN floods, for services that still complete many handshakes: the CUSUM of SYN
+// against SYN-ACK. Never alone: the service must also have left as many SYNs unanswered as the floor asks.
+func (f *Flood) unbalanced(v *floodVictim, c *floodCounts) bool {
+	return v.cusum.alarm(v.tick) && c[mSYN]-min(c[mSYN], c[mSYNACK]) >= f.cfg.SYNPerSecond
+}
+
+// older reports whether strays may belong to connections that are older than the capture: each of them shows up as one stray
+// packet, most within the first second, which the window forgets in the next. A victim that sends less than half as much is
+// not having conversations.
+func (f *Flood) older(c *floodCounts) bool {
+	return f.epoch.Tick-f.started < 2*ticksPerSecond && c[mBack]*2 >= c[mACK]
+}
+
+// scanAnswers reports whether the RSTs are what closed ports of a few hosts send to a scanner whose probes are not seen:
+// RST with ACK and window 0 (RFC 9293 section 3.10.7.1), from few senders.
+func (f *Flood) scanAnswers(v *floodVictim, level floodLevel) bool {
+	s := f.sampled(kindRST.mask(), &v.key, level)
+	return s.n > 0 && s.refusals*2 >= s.n && countBoth(&v.senders) <= fewSenders
+}
+
+// mask is the set of one kind.
+func (k floodKind) mask() uint16 { return 1 << k }
+
+// cusum is the non-parametric CUSUM of Wang, Zhang, Shin (Detecting SYN flooding attacks, INFOCOM 2002; SYN-dog, ICDCS
+// 2002): the excess of SYNs over SYN-ACKs, in units of the mean number of SYN-ACKs K, summed while it is above a drift.
+// Their drift and threshold; their interval of 20 s is one tick here, which is why it never decides alone.
+type cusum struct {
+	mean  float64 // K: SYN-ACKs a tick
+	y     float64
+	since int64 // first tick, + 1; 0: none yet
+	tick  int64
+}
+
+const (
+	cusumDrift  = 0.35 // a
+	cusumAlarm  = 1.05 // N
+	cusumMemory = 0.99 // of K a tick: a mean over about 10 s
+	cusumWarm   = 30   // ticks before K means anything
+)
+
+// step adds a tick. K does not learn while the test alarms; y is capped, so that the alarm ends soon after the attack.
+func (c *cusum) step(tick int64, syn, synack uint32) {
+	if c.since == 0 {
+		c.since, c.tick, c.mean = tick+1, tick-1, float64(synack)
+	}
+	idle := float64(tick - c.tick - 1)
+	c.y = max(0, c.y-idle*cusumDrift)
+	c.mean *= math.Pow(cusumMemory, idle)
+	c.y += (float64(syn)-float64(synack))/max(c.mean, 1) - cusumDrift
+	c.y = min(max(c.y, 0), 4*cusumAlarm)
+	if c.y < cusumAlarm {
+		c.mean = cusumMemory*c.mean + (1-cusumMemory)*float64(synack)
+	}
+	c.tick = tick
+}
+
+func (c *cusum) alarm(tick int64) bool {
+	return c.since != 0 && tick+1-c.since >= cusumWarm && c.y >= cusumAlarm
+}
+
+// track updates the windows of a service that only services have.
+func (f *Flood) track(v *floodVictim, s *tally.Service) {
+	if s.SYN > 0 || v.cusum.since != 0 {
+		v.cusum.step(f.epoch.Tick, s.SYN, s.SYNACK)
+	}
+	ticks := max(int64(f.cfg.SlowEvery)/tally.Tick/slowSlots, 1)
+	v.slow.add(f.epoch.Tick, ticks, uint64(s.Slow))
+}
