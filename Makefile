@@ -1,0 +1,74 @@
+# weir: build, test, measure. `make test` is the one test command; it installs what it needs when it is root on Debian.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+DEB     := tcpdump softflowd zstd
+FUZZTIME ?= 60s
+PREFIX  ?= /usr/local
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build test bench bench-peers fuzz golden generate lint demo install dist clean packages
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
+
+# Everything that can be checked here: all tests, with the connection and engine tests under the race detector where a C
+# compiler is at hand, and builds for the other platforms.
+test: packages
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) test -timeout 30m ./...
+	$(GO) test -timeout 30m -tags soak -run TestSoak -v ./sensor
+	if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -timeout 20m -short ./decode/conn ./sensor/...; \
+	else echo "left out: the race detector (it needs gcc)"; fi
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
+
+# Debian packages that the tests run: tcpdump (reference for filters and captures), zstd, softflowd (bench-peers).
+packages:
+	@missing=; for p in $(DEB); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "left out: tests that need$$missing; install with: sudo apt-get install$$missing"; fi
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./decode/... ./analyzers/... ./sensor/...
+
+bench-peers: packages build
+	tools/bench-peers
+
+fuzz:
+	tools/fuzz $(FUZZTIME)
+
+# Rewrites the expected alerts of all golden cases and shows what changed: read the diff before you commit it.
+golden:
+	$(GO) test ./sensor -run TestGolden -update
+	git --no-pager diff --stat -- pcaps
+
+generate:
+	$(GO) generate ./...
+
+lint:
+	cd tools && $(GO) build -o ../bin/ tool
+	bin/golangci-lint run ./...
+
+demo: build
+	@echo 'weir replay pcaps/scan/nmap-sS-vertical'
+	@bin/weir replay pcaps/scan/nmap-sS-vertical/in.pcap*
+
+install: build
+	install -D -m 0755 bin/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -D -m 0644 deploy/weir.yaml $(DESTDIR)/etc/weir/weir.yaml
+
+dist:
+	for arch in amd64 arm64; do \
+		d=dist/weir-$(VERSION)-linux-$$arch; mkdir -p $$d && \
+		GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$d/weir ./cmd/weir && \
+		cp README.md LICENSE CHANGELOG.md deploy/weir.yaml $$d/ && \
+		tar -C dist -czf $$d.tar.gz $$(basename $$d) || exit 1; \
+	done
+
+clean:
+	rm -rf bin dist

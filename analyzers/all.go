@@ -1,0 +1,27 @@
+package analyzers
+
+import "errors"
+
+// Config holds the settings of all analyzers.
+type Config struct {
+	Scan  ScanConfig  `yaml:"scan"`
+	Flood FloodConfig `yaml:"flood"`
+}
+
+// Defaults are the settings of analyzers that nobody configured.
+func Defaults() Config {
+	return Config{Scan: DefaultScan(), Flood: DefaultFlood()}
+}
+
+// Check tells what is wrong with the settings.
+func (c *Config) Check() error {
+	return errors.Join(c.Scan.Check(), c.Flood.Check())
+}
+
+// All returns the analyzers, in the order in which they judge an epoch.
+func All(cfg Config) []Analyzer {
+	return []Analyzer{
+		NewScan(cfg.Scan),
+		NewFlood(cfg.Flood),
+	}
+}

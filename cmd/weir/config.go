@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"weir/analyzers"
+	"weir/analyzers/tally"
+	"weir/decode/conn"
+	"weir/sensor"
+	"weir/sensor/alert"
+)
+
+// config is the configuration file: the sections of the components, each with its defaults. deploy/weir.yaml shows and
+// explains every setting.
+type config struct {
+	MemoryMiB   int              `yaml:"memory_mib"`
+	Connections conn.Config      `yaml:"connections"`
+	Tally       tally.Config     `yaml:"tally"`
+	Analyzers   analyzers.Config `yaml:"analyzers"`
+	Alerts      alert.Config     `yaml:"alerts"`
+}
+
+func defaults() config {
+	return config{
+		MemoryMiB:   512,
+		Connections: conn.Defaults(),
+		Tally:       tally.Defaults(),
+		Analyzers:   analyzers.Defaults(),
+		Alerts:      alert.Defaults(),
+	}
+}
+
+// readConfig reads a configuration file over the defaults; no path gives the defaults. Errors name file, line and column
+// where they have one.
+func readConfig(path string) (config, error) {
+	c := defaults()
+	if path == "" {
+		return c, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return c, usageError{err}
+	}
+	if err := c.parse(text); err != nil {
+		return c, usageError{fmt.Errorf("%s: %w", path, err)}
+	}
+	return c, nil
+}
+
+// parse reads exactly one YAML document; an empty one means the defaults. Unknown and repeated keys are errors.
+func (c *config) parse(text []byte) error {
+	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	err := d.Decode(c)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		return errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+	}
+	var second any
+	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
+		return errors.New("more than one YAML document")
+	}
+	return c.check()
+}
+
+// goHeap is what the engine needs besides its tables: blocks, decoded packets, the analyzers' state.
+const goHeap = 128 << 20
+
+// check tells which setting cannot be.
+func (c *config) check() error {
+	if err := cmp.Or(c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check()); err != nil {
+		return err
+	}
+	if need := c.Connections.Bytes() + goHeap; need > c.MemoryMiB<<20 {
+		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink connections", c.MemoryMiB, need>>20+1)
+	}
+	return nil
+}
+
+// hash identifies the settings in alerts: 12 hex digits of the SHA-256 of their canonical form.
+func (c *config) hash() (string, error) {
+	text, err := yaml.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6]), nil
+}
+
+// engine is the engine's configuration. It also tells the Go runtime its share of the memory: the limit less the tables,
+// which are off its heap.
+func (c *config) engine() (sensor.Config, error) {
+	hash, err := c.hash()
+	if err != nil {
+		return sensor.Config{}, err
+	}
+	debug.SetMemoryLimit(int64(c.MemoryMiB<<20 - c.Connections.Bytes()))
+	out := sensor.Config{Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers)}
+	out.Alert.Hash = hash
+	return out, nil
+}

@@ -1,0 +1,39 @@
+package sensor
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+
+	"weir/analyzers"
+	"weir/analyzers/tally"
+	"weir/decode/conn"
+	"weir/sensor/alert"
+	"weir/sensor/capture"
+)
+
+// replay runs captures through an engine as the command does, and returns the alerts as JSON lines.
+func replay(t testing.TB, workers int, records func(*conn.Record), paths ...string) ([]byte, *Summary, error) {
+	t.Helper()
+	cfg := Config{Workers: workers, Conn: conn.Defaults(), Tally: tally.Defaults(), Alert: alert.Defaults(), Analyzers: analyzers.All(analyzers.Defaults())}
+	var out []byte
+	e, err := New(cfg, Sinks{Record: records, Alert: func(a *alert.Alert) {
+		line, err := a.AppendLine(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = line
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	src := capture.Files(paths, false)
+	defer src.Close()
+	sum, err := e.Replay(context.Background(), src)
+	return out, sum, err
+}
+
+var _ = bytes.Equal
+var _ = io.EOF

@@ -1,0 +1,120 @@
+package sensor
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"weir/analyzers"
+	"weir/sensor/alert"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected alerts of the golden cases")
+
+// workerCounts are the numbers of workers that must not show in the output.
+var workerCounts = []int{1, 2, 8}
+
+// cases returns the folders pcaps/<analyzer>/<case>.
+func cases(t *testing.T) []string {
+	t.Helper()
+	found, err := filepath.Glob("../pcaps/*/*/in.pcap*")
+	if err != nil || len(found) < 20 {
+		t.Fatalf("pcaps: %d cases, %v", len(found), err)
+	}
+	return found
+}
+
+// TestGolden replays every case of pcaps as the command does, with 1, 2 and 8 workers: the same bytes each time, and the
+// alerts that want.jsonl expects.
+func TestGolden(t *testing.T) {
+	for _, in := range cases(t) {
+		dir := filepath.Dir(in)
+		t.Run(strings.TrimPrefix(dir, "../pcaps/"), func(t *testing.T) {
+			got := sameForWorkers(t, in)
+			wantFile := filepath.Join(dir, "want.jsonl")
+			if *update {
+				if err := os.WriteFile(wantFile, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(wantFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := alert.Diff(parse(t, want), parse(t, got)); diff != "" {
+				t.Errorf("alerts differ from %s:\n%s", wantFile, diff)
+			}
+			if filepath.Base(filepath.Dir(dir)) == "benign" {
+				silent(t, parse(t, got))
+			}
+		})
+	}
+}
+
+// sameForWorkers replays a capture with several numbers of workers and returns its alerts.
+func sameForWorkers(t *testing.T, path string) []byte {
+	t.Helper()
+	var first []byte
+	for i, workers := range workerCounts {
+		got, _, err := replay(t, workers, nil, path)
+		if err != nil {
+			t.Fatalf("%d workers: %v", workers, err)
+		}
+		if i == 0 {
+			first = got
+		} else if !bytes.Equal(first, got) {
+			t.Errorf("%d workers give other alerts than %d:\n%s", workers, workerCounts[0], alert.Diff(parse(t, first), parse(t, got)))
+		}
+	}
+	return first
+}
+
+func parse(t *testing.T, lines []byte) []*alert.Alert {
+	t.Helper()
+	alerts, err := alert.Read(bytes.NewReader(lines))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return alerts
+}
+
+// silent fails for alerts of medium severity or more.
+func silent(t *testing.T, alerts []*alert.Alert) {
+	t.Helper()
+	for _, a := range alerts {
+		if a.Severity >= alert.Medium {
+			t.Errorf("benign, but %s: %s %s: %s", a.Severity, a.Analyzer, a.Kind, a.Summary)
+		}
+	}
+}
+
+// TestGoldenComplete holds the form of pcaps: an analyzer has a folder, a folder (but benign) an analyzer, and a case all
+// its files.
+func TestGoldenComplete(t *testing.T) {
+	names := map[string]bool{"benign": true}
+	for _, a := range analyzers.All(analyzers.Defaults()) {
+		names[a.Name()] = true
+	}
+	seen := map[string]bool{}
+	for _, in := range cases(t) {
+		dir := filepath.Dir(in)
+		analyzer := filepath.Base(filepath.Dir(dir))
+		seen[analyzer] = true
+		if !names[analyzer] {
+			t.Errorf("%s: no analyzer of this name", dir)
+		}
+		for _, f := range []string{"want.jsonl", "README.md", "make.sh"} {
+			if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for name := range names {
+		if !seen[name] {
+			t.Errorf("analyzer %s has no case in pcaps", name)
+		}
+	}
+}
