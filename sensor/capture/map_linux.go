@@ -9,8 +9,8 @@ import (
 
 // Mapped pages count as resident memory. Those more than keepMapped behind the cursor are given back every releaseStep.
 const (
-	releaseStep = 2 << 20 // bytes
-	keepMapped  = 4 << 20 // bytes: what blocks in flight hold of usual traffic
+	releaseStep = 2 << 20  // bytes
+	keepMapped  = 16 << 20 // bytes: what 20 blocks in flight hold of full Ethernet frames
 )
 
 // mapFile maps the first size bytes of a file.
