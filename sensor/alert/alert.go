@@ -33,7 +33,7 @@ type Alert struct {
 	Confidence  int        `json:"confidence"`
 	Subject     *Party     `json:"subject,omitempty"` // who did it; none where nobody can be named
 	Victim      *Party     `json:"victim,omitempty"`
-	Count       uint64     `json:"count"` // sum over its findings
+	Count       uint64     `json:"count"` // events that are evidence
 	First       Time       `json:"first"` // event time of the evidence
 	Last        Time       `json:"last"`
 	Why         []Measure  `json:"why"`

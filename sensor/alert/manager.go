@@ -47,7 +47,7 @@ type Stats struct {
 // within Finding.Quiet of each other: opened at the first, updated only when the severity rises, closed Quiet after the
 // last. At the end of input what is still open is closed with the time of the input's end.
 //
-// A finding's Count is what is new since the finding before; an alert's is their sum.
+// An alert's Count is the sum of its findings', or their highest where they are totals.
 //
 // Its memory is bounded by MaxOpen, the number of kinds, and what Advance has not fetched. Not safe for concurrent use.
 type Manager struct {
@@ -185,7 +185,11 @@ func (m *Manager) fold(f *analyzers.Finding, link *tally.Link, oneWay bool) {
 // extend adds a finding to its alert and makes a revision if the severity rose.
 func (m *Manager) extend(e *entry, f *analyzers.Finding, link *tally.Link, oneWay bool) {
 	a := &e.alert
-	a.Count = addCount(a.Count, f.Count)
+	if f.Total {
+		a.Count = max(a.Count, f.Count)
+	} else {
+		a.Count = addCount(a.Count, f.Count)
+	}
 	a.First, a.Last = min(a.First, Time(f.First)), max(a.Last, Time(f.Last))
 	e.loss.add(link, oneWay)
 	e.closeAt = max(e.closeAt, m.now+max(f.Quiet, tally.Tick))

@@ -110,6 +110,15 @@ func TestOtherVictimIsAnotherAlert(t *testing.T) {
 	}
 }
 
+func TestTotalsDoNotAddUp(t *testing.T) {
+	s := &story{t: t, m: New(Config{})}
+	for i, n := range []uint64{12, 40, 30} { // a window slid
+		s.add(int64(i)*second, func(f *analyzers.Finding) { f.Count, f.Total = n, true })
+	}
+	s.m.Flush(s.emit)
+	s.expect("1 open medium 12 0", "2 closed medium 40 2000")
+}
+
 func TestReturnPathIsKept(t *testing.T) {
 	s := &story{t: t, m: New(Config{})}
 	s.add(1, nil)
