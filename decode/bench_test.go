@@ -16,7 +16,7 @@ func BenchmarkDecode(b *testing.B) {
 	}{
 		{"tcp4", eth("0800", in4), 26},
 		{"syn4", eth("0800", v4(protoTCP, syn)), 26},
-		{"udp4", eth("0800", v4(protoUDP, udp(1000, 2000, "61626364"))), 26},
+		{"udp4", eth("0800", v4(protoUDP, udp(40000, 53, make([]byte, 32)))), 26},
 		{"tcp6", eth("86dd", in6), 34},
 		{"vlan", eth("8100", "0064 0800", in4), 30},
 		{"icmp", eth("0800", v4(protoICMP, "0303 0000 00000000", in4)), 26},

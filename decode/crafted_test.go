@@ -168,6 +168,7 @@ var crafted = []struct {
 	{"null", LinkNull, hexes("02000000", in4), flow4, WhyOK, 0, 0, nil},
 	{"null big-endian", LinkNull, hexes("00000002", in4), flow4, WhyOK, 0, 0, nil},
 	{"null 6", LinkNull, hexes("1e000000", in6), flow6, WhyOK, 0, 0, nil},
+	{"null with cisco hdlc", LinkNull, hexes("0f00 0800", in4), flow4, WhyOK, 0, 0, nil},
 	{"loop", LinkLoop, hexes("00000018", in6), flow6, WhyOK, 0, 0, nil},
 	{"ppp", LinkPPP, hexes("ff03 0021", in4), flow4, WhyOK, 0, 0, nil},
 	{"ppp bare", LinkPPP, hexes("0057", in6), flow6, WhyOK, 0, 0, nil},

@@ -76,9 +76,9 @@ func (w *walk) begin(f *Frame) {
 	p.Kind, p.Why, p.Outer = KindNone, WhyOK, false
 	p.L2, p.L3 = 0, 0
 	p.clear()
-	for _, t := range f.Tags {
-		if t != (Tag{}) {
-			w.tag(t.TCI)
+	for i := range f.Tags { // by index: a copy of the array costs 2 ns
+		if f.Tags[i] != (Tag{}) {
+			w.tag(f.Tags[i].TCI)
 		}
 	}
 }

@@ -263,9 +263,14 @@ func (w *walk) cooked(off int, device, proto uint16) {
 }
 
 // loopback reads the address family of BSD's loopback, in network order (LOOP) or that of the capturing host (NULL): the
-// numbers are small, so the order shows. IPv6 has another number in each system.
+// numbers are small, so the order shows. IPv6 has another number in each system. Some drivers of serial lines wrote their
+// own headers under NULL.
 func (w *walk) loopback() {
 	if !w.need(0, 4) {
+		return
+	}
+	if start := be16(w.b); start == 0x0f00 || start == 0x8f00 || start == 0xff03 {
+		w.hdlc()
 		return
 	}
 	family := be32(w.b)
