@@ -221,7 +221,7 @@ func TestNoAllocation(t *testing.T) {
 }
 
 // synPacket decodes the SYN of a Linux client, written by hand from RFC 791 and RFC 9293.
-func synPacket(t testing.TB) decode.Packet {
+func synPacket(t interface{ Fatalf(string, ...any) }) decode.Packet {
 	frame := []byte{
 		0x45, 0, 0, 60, 0x12, 0x34, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2, // IPv4, DF, TTL 64
 		0x9c, 0x40, 0, 80, 1, 2, 3, 4, 0, 0, 0, 0, 0xa0, 0x02, 0xfa, 0xf0, 0, 0, 0, 0, // 40000 > 80, SYN, window 64240
