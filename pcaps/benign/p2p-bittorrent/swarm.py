@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """swarm.py torrent DIR: writes file.bin and file.torrent.
-swarm.py tracker ADDRESS PORT: an HTTP tracker that names all 150 peers to inside
-clients, and the inside client to the peers.
+swarm.py tracker ADDRESS PORT: an HTTP tracker that names all 135 peers to inside
+clients, and the inside client to every third peer.
 swarm.py client DIR TORRENT DHT_NODE: takes part for 70 seconds."""
 import hashlib, random, socket, struct, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PEERS = ["198.51.100.%d" % n for n in range(20, 110)] + ["203.0.113.%d" % n for n in range(20, 80)]
+PEERS = ["198.51.100.%d" % n for n in range(20, 95)] + ["203.0.113.%d" % n for n in range(20, 80)]
 PORTS = [20000 + (i * 7919) % 30000 for i in range(len(PEERS))]
 PIECE = 32768
 
@@ -31,7 +31,8 @@ class Tracker(BaseHTTPRequestHandler):
     def do_GET(self):
         peers = list(zip(PEERS, PORTS))
         if not self.client_address[0].startswith("10.20."):
-            peers = [("10.20.0.77", 51413)]
+            third = int(self.client_address[0].split(".")[3]) % 3 == 0
+            peers = [("10.20.0.77", 51413)] if third else []
         random.shuffle(peers)
         packed = b"".join(socket.inet_aton(a) + struct.pack(">H", p) for a, p in peers)
         body = bencode({b"interval": 20, b"min interval": 10, b"peers": packed})

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Half as fast as it is wide: a SYN flood by --rand-source at one in two
-# milliseconds against port 22 of one host, among 20 browsing clients. Just above
-# the default floor (500 half-open a second).
+# A SYN flood just above the default floor (500 handshakes a second that nobody
+# completes): hping3 --rand-source against the closed port 22 of a host whose web
+# server 20 clients use meanwhile.
 . "$(dirname "$0")/../../lab.sh"; lab
 outside attacker 203.0.113.66
 inside victim 10.20.0.10
