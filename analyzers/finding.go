@@ -31,12 +31,12 @@ type Finding struct {
 	Time       int64 // ns: end of the tick that crossed
 	Subject    Party
 	Victim     Party
-	Score      int // 0–100, strength of evidence
-	MaxScore   int // cap of the kind; the severity follows from min(Score, MaxScore)
-	Confidence int // 0–100: how much the sensor saw
+	Score      int    // 0–100, strength of evidence
+	MaxScore   int    // cap of the kind; the severity follows from min(Score, MaxScore)
+	Confidence int    // 0–100: how much the sensor saw
 	Count      uint64 // events that are evidence: new ones since the finding before of the same key, which add up
 	Total      bool   // Count is all of the evidence so far: it does not add up, the highest stands
-	First      int64 // ns, event time of the first evidence
+	First      int64  // ns, event time of the first evidence
 	Last       int64
 	Quiet      int64 // ns without a repeat after which the alert closes
 	Why        []Measure
