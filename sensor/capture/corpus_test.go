@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -45,7 +46,7 @@ func all(t testing.TB, s Source) ([]decode.Frame, error) {
 			f.Data = bytes.Clone(f.Data)
 			frames = append(frames, f)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if len(b.Frames) > 0 {
 				t.Error("frames together with io.EOF")
 			}
@@ -92,7 +93,7 @@ func twin(data []byte) ([]decode.Frame, error) {
 	last := int64(0)
 	for {
 		data, info, err := r.ReadPacketData()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return frames, nil
 		}
 		if err != nil {

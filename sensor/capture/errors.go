@@ -17,6 +17,9 @@ type CutError struct {
 
 func (e *CutError) Error() string {
 	s := fmt.Sprintf("%s: cut in the middle of the record at byte %d: the file ends at byte %d", e.File, e.Offset, e.End)
+	if e.Offset == e.End {
+		s = fmt.Sprintf("%s: cut at byte %d", e.File, e.End)
+	}
 	if e.Packed {
 		s += " of the decompressed data"
 	}

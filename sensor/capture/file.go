@@ -7,8 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 	"sync/atomic"
-
-	"github.com/klauspost/compress/flate"
 )
 
 // Options of Open.
@@ -52,7 +50,7 @@ const readSize = 256 << 10
 func Open(path string, o Options) (*File, error) {
 	f := &File{name: path}
 	if err := f.open(path, o); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
@@ -79,10 +77,11 @@ func (f *File) open(path string, o Options) error {
 	if info.Mode().IsRegular() {
 		f.total = info.Size()
 	}
-	if path == "-" || o.NoMap || !info.Mode().IsRegular() || !f.openMapped(file) {
-		if err := f.openStream(file); err != nil {
-			return err
-		}
+	if path != "-" && !o.NoMap && info.Mode().IsRegular() && f.openMapped(file) {
+		return nil
+	}
+	if err := f.openStream(file); err != nil {
+		return err
 	}
 	return f.readHeader()
 }
@@ -90,24 +89,26 @@ func (f *File) open(path string, o Options) error {
 // openMapped maps a plain capture file and reports whether it could.
 func (f *File) openMapped(file *os.File) bool {
 	var head [28]byte
-	n, _ := file.ReadAt(head[:], 0)
-	if r, _, _ := recognise(head[:n], &f.count); r == nil {
+	n, _ := file.ReadAt(head[:], 0) // not through the mapping, which may fault
+	format, header, _ := recognise(head[:n], &f.count)
+	if format == nil {
 		return false
 	}
 	window, err := mapFile(file, f.total)
 	if err != nil {
 		return false
 	}
-	file.Close() // the mapping stays
+	_ = file.Close() // the mapping stays
 	f.window, f.mapped, f.readErr = window, true, io.EOF
+	f.format, f.pos = format, header
 	f.closers = []func() error{func() error { return unmap(window) }}
 	return true
 }
 
-// readHeader chooses the format.
+// readHeader chooses the format of a stream.
 func (f *File) readHeader() error {
 	f.fill(28) // the longest file header
-	if e := f.readErr; e != nil && e != io.EOF && len(f.window) < 4 {
+	if e := f.readErr; e != nil && !errors.Is(e, io.EOF) && len(f.window) < 4 {
 		return f.end()
 	}
 	format, header, bad := recognise(f.window, &f.count)
@@ -159,13 +160,12 @@ func (f *File) next(b *Block) error {
 func (f *File) end() error {
 	at, end := f.base+int64(f.pos), f.base+int64(len(f.window))
 	var path *fs.PathError
-	var corrupt flate.CorruptInputError
 	switch err := f.readErr; {
-	case err == io.EOF && at == end:
+	case errors.Is(err, io.EOF) && at == end:
 		return io.EOF
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return &CutError{File: f.name, Offset: at, End: end, Packed: f.packed}
-	case errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &corrupt):
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &CutError{File: f.name, Offset: at, End: end, Packed: true, Err: err}
 	case errors.As(err, &path):
 		return err
@@ -209,24 +209,18 @@ func (f *File) skip(n int64) bool {
 	}
 	f.count.Skipped++
 	start := f.base + int64(f.pos)
-	for f.readErr == nil {
-		if rest := int64(len(f.window) - f.pos); n <= rest {
-			f.pos += int(n)
+	for end := start + n; ; f.read() {
+		if have := f.base + int64(len(f.window)); have >= end {
+			f.pos = int(end - f.base)
 			return true
-		} else {
-			n -= rest
 		}
 		f.base += int64(len(f.window))
 		f.window, f.pos = f.window[:0], 0
-		f.read()
+		if f.readErr != nil {
+			f.pos = int(start - f.base) // where the skipped record starts, for the error
+			return false
+		}
 	}
-	if rest := int64(len(f.window)); n <= rest {
-		f.pos = int(n)
-		return true
-	}
-	f.base += int64(len(f.window))
-	f.window, f.pos = f.window[:0], int(start-f.base)
-	return false
 }
 
 // survive turns a fault on the mapping into an error: the file was truncated.

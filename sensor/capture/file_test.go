@@ -349,7 +349,7 @@ func TestHeaderOnly(t *testing.T) {
 			if got, err := all(t, f); len(got) != 0 || err != nil {
 				t.Errorf("%d frames, error %v", len(got), err)
 			}
-			if err := f.Next(new(Block)); err != io.EOF {
+			if err := f.Next(new(Block)); !errors.Is(err, io.EOF) {
 				t.Errorf("after the end: %v", err)
 			}
 		})
@@ -365,7 +365,7 @@ func TestHeldBlocks(t *testing.T) {
 			b := new(Block)
 			err := f.Next(b)
 			got = append(got, b.Frames...)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

@@ -58,7 +58,7 @@ func (s *Set) Next(b *Block) error {
 			return s.stop(err)
 		}
 		if !s.files[s.at].mapped {
-			s.files[s.at].Close() // blocks do not borrow from it
+			_ = s.files[s.at].Close() // blocks do not borrow from it
 		}
 		s.at++
 		if len(b.Frames) > 0 {
@@ -112,7 +112,7 @@ func (s *Set) open() error {
 func (s *Set) passed(err error) error {
 	var cut *CutError
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return nil
 	case errors.As(err, &cut):
 		s.cut = append(s.cut, err)

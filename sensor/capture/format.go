@@ -2,7 +2,6 @@ package capture
 
 import (
 	"encoding/binary"
-	"math"
 
 	"weir/decode"
 )
@@ -147,16 +146,4 @@ func linkType(n uint16) decode.LinkType {
 		return decode.LinkRaw
 	}
 	return decode.LinkType(n)
-}
-
-// addSat adds without overflow.
-func addSat(a, b int64) int64 {
-	s := a + b
-	if a > 0 && b > 0 && s < 0 {
-		return math.MaxInt64
-	}
-	if a < 0 && b < 0 && s >= 0 {
-		return math.MinInt64
-	}
-	return s
 }

@@ -65,7 +65,7 @@ func drain(t *testing.T, path string, o Options) (d drained, err error) {
 	var cut *CutError
 	var format *FormatError
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		err = nil
 	case err != nil && !errors.As(err, &cut) && !errors.As(err, &format):
 		t.Fatalf("untyped error %v", err)
@@ -122,7 +122,7 @@ func TestBombsStream(t *testing.T) {
 		f := open(t, path, Options{})
 		var b Block
 		for frames := 0; ; frames += len(b.Frames) {
-			if err := f.Next(&b); err == io.EOF {
+			if err := f.Next(&b); errors.Is(err, io.EOF) {
 				if frames != 256 {
 					t.Errorf("%d frames", frames)
 				}

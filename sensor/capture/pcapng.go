@@ -256,3 +256,15 @@ var pow10 = func() (p [20]uint64) {
 	}
 	return p
 }()
+
+// addSat adds without overflow.
+func addSat(a, b int64) int64 {
+	s := a + b
+	if a > 0 && b > 0 && s < 0 {
+		return math.MaxInt64
+	}
+	if a < 0 && b < 0 && s >= 0 {
+		return math.MinInt64
+	}
+	return s
+}

@@ -2,13 +2,15 @@ package capture
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"os"
 	"sync/atomic"
-	"weir/decode"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"weir/decode"
 )
 
 // arenaSize is the bytes of frames that a block holds at most when its source does not map its input: enough for a block
@@ -43,7 +45,7 @@ const maxWindow = 128 << 20
 func (f *File) openStream(file *os.File) error {
 	raw := bufio.NewReaderSize(&counted{file, &f.done}, 64<<10)
 	head, err := raw.Peek(4)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	f.in = raw
