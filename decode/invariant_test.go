@@ -69,6 +69,8 @@ func sane(d *Decoder, f *Frame, p *Packet) string {
 		return "cut, but the frame is whole"
 	case (p.Kind == KindARP) != (p.Key.Ver == 0):
 		return "version of the key"
+	case !p.HasTCP() && (p.Seq|p.Ack != 0 || p.Flags|p.Window != 0):
+		return "TCP fields without TCP"
 	case p.FragOff != 0 && !p.Frag:
 		return "offset, but no fragment"
 	}

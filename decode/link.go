@@ -14,6 +14,7 @@ const (
 	etherQinQ       = 0x88a8
 	etherPBB        = 0x88e7
 	etherFabricPath = 0x8903
+	etherCisco      = 0x8909 // Cisco metadata: security group tag
 	etherVNTag      = 0x8926
 	etherNSH        = 0x894f
 	etherQinQ9100   = 0x9100
@@ -96,6 +97,12 @@ func (w *walk) etherType(off int, t uint16) {
 			}
 			t = be16(w.b[off+4:])
 			off += 6
+		case etherCisco: // 6 bytes, then an EtherType
+			if !w.shim() || !w.need(off, 8) {
+				return
+			}
+			t = be16(w.b[off+6:])
+			off += 8
 		default:
 			w.etherOther(off, t)
 			return

@@ -88,6 +88,10 @@ const (
 )
 
 // Packet is one decoded frame. A worker reuses an array of them. "Cut" means that snaplen took bytes away.
+//
+// Why says where decoding stopped, not whether the packet counts: the key is valid with every Why if Kind is not KindNone.
+// Its ports are 0 where they were not captured. A tunnel whose inner packet cannot be read leaves its carrier as the packet,
+// complete with ports and payload, and Why tells what stood in the way inside.
 type Packet struct {
 	Time    int64  // ns, from the frame
 	Data    []byte // the frame's captured bytes; borrowed like Frame.Data
@@ -98,15 +102,15 @@ type Packet struct {
 	L2      uint32 // offset of the innermost Ethernet header; valid iff HasMAC
 	L3      uint32 // offset of the innermost IP or ARP header; valid iff Kind is not KindNone
 	L4      uint32 // offset of the transport header; valid iff Kind is IP and FragOff is 0
-	Payload uint32 // offset of the transport payload; at most End
+	Payload uint32 // offset of the transport payload, or of a later fragment's bytes; at most End
 	End     uint32 // end of the captured part of the IP packet (link-layer padding is beyond); at most len(Data)
 
 	IPLen      uint32 // bytes of the innermost IP packet on the wire, header included; never beyond the frame's wire length
 	PayloadLen uint32 // bytes of transport payload on the wire; may exceed End-Payload when cut
 
-	Seq, Ack uint32     // TCP
-	Window   uint16     // TCP, unscaled
-	Flags    uint16     // TCP: FlagFIN…
+	Seq, Ack uint32     // TCP, valid iff HasTCP; else 0
+	Window   uint16     // likewise; unscaled
+	Flags    uint16     // likewise: FlagFIN…
 	Opt      TCPOptions // TCP
 
 	FragID   uint32 // IPv4 identification, or the IPv6 fragment header's; valid iff Frag
@@ -162,6 +166,12 @@ func (a Addr) Netip(ver uint8) netip.Addr {
 
 // Less orders addresses numerically.
 func (a Addr) Less(b Addr) bool { return a.Hi < b.Hi || a.Hi == b.Hi && a.Lo < b.Lo }
+
+// HasTCP reports whether the fixed part of a TCP header was captured. Without it no flag is set, which does not make the
+// packet a probe without flags.
+func (p *Packet) HasTCP() bool {
+	return p.Key.Proto == protoTCP && p.Kind >= KindIPv4 && p.FragOff == 0 && p.End >= p.L4+20
+}
 
 // Src is the sender's end of the packet.
 func (p *Packet) Src() (Addr, uint16) {
