@@ -115,9 +115,11 @@ func (s *shard) flow(p *decode.Packet, out *Out) Event {
 		if !over {
 			return s.update(c, p, out)
 		}
-		asked := s.takeOver(&c.bits, c.first, 0, why)
-		if asked != notAsked {
-			s.waiting--
+		asked := notAsked
+		if why == CloseReuse {
+			if asked = s.takeOver(&c.bits, c.first, 0, p); asked != notAsked {
+				s.waiting--
+			}
 		}
 		s.end(c, why, out)
 		return s.open(p, asked, out)
@@ -137,11 +139,16 @@ func (s *shard) flow(p *decode.Packet, out *Out) Event {
 		h.repeatBytes += p.IPLen
 		return EvRetrans | h.senderEvent() | outerEvent(p)
 	case h.reopenedBy(p):
-		asked := s.takeOver(&h.bits, h.first, h.askedAgo, CloseReuse)
+		asked := s.takeOver(&h.bits, h.first, h.askedAgo, p)
 		s.endHalf(n, CloseReuse, out)
 		return s.open(p, asked, out)
 	}
-	return s.update(s.promote(p.Hash, n, out), p, out)
+	c := s.promote(p.Hash, n, out)
+	if why, over := s.over(c, p); over {
+		s.end(c, why, out)
+		return s.open(p, notAsked, out)
+	}
+	return s.update(c, p, out)
 }
 
 // over tells whether a packet finds its connection over: timed out, or about to start anew.
@@ -155,11 +162,12 @@ func (s *shard) over(c *conn, p *decode.Packet) (Close, bool) {
 // notAsked stands for no contact that a new attempt would take over.
 const notAsked = int64(-1)
 
-// takeOver keeps a contact that still waits from ending with its connection, because a new attempt at the same place goes
+// takeOver keeps a contact that still waits from ending with its connection, because a new attempt of the same sender goes
 // on waiting for it: else a source that retries every few seconds would never be found unanswered. It returns when the
 // contact was opened.
-func (s *shard) takeOver(b *truths, first int64, ago uint16, why Close) int64 {
-	if why != CloseReuse || *b&bitPending == 0 {
+func (s *shard) takeOver(b *truths, first int64, ago uint16, p *decode.Packet) int64 {
+	_, asks := probeOf(p)
+	if *b&bitPending == 0 || !asks || p.Outer || p.Reverse != (*b&bitOrigB != 0) {
 		return notAsked
 	}
 	*b &^= bitPending
@@ -234,13 +242,13 @@ func outerEvent(p *decode.Packet) Event {
 
 // repeatedBy tells whether a packet is the same SYN again.
 func (h *half) repeatedBy(p *decode.Packet) bool {
-	return h.proto == protoTCP && h.flags == p.Flags && p.Flags&(decode.FlagSYN|decode.FlagACK|decode.FlagRST|decode.FlagFIN) == decode.FlagSYN &&
+	return h.proto == protoTCP && h.sender == 0 && h.flags == p.Flags && p.Flags&(decode.FlagSYN|decode.FlagACK|decode.FlagRST|decode.FlagFIN) == decode.FlagSYN &&
 		p.Seq == h.seq && p.Reverse == (h.bits&bitOrigB != 0)
 }
 
 // reopenedBy tells whether a packet is a SYN of the same sender with another ISN.
 func (h *half) reopenedBy(p *decode.Packet) bool {
-	return h.proto == protoTCP && p.Flags&(decode.FlagSYN|decode.FlagACK) == decode.FlagSYN &&
+	return h.proto == protoTCP && h.sender == 0 && p.Flags&(decode.FlagSYN|decode.FlagACK) == decode.FlagSYN &&
 		p.Seq != h.seq && p.Reverse == (h.bits&bitOrigB != 0)
 }
 

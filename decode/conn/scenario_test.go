@@ -116,6 +116,7 @@ func TestTCP(t *testing.T) {
 		{"SYN and FIN", "c S 100 0 0; c F 101 0 0", "SH", "SF", "opened unknown", "0 0 0"},
 		{"simultaneous open", "c S 100 0 0; s S 900 0 0; c S. 100 901 0; s S. 900 101 0", "S1", "Ss", "opened answered", "0 0 0"},
 		{"lost SYN", "s S. 900 101 0; c . 101 901 0", "OTH", "Ha", "", ""},
+		{"SYN after its answer", "s S. 900 101 0; c S 100 0 0; c . 101 901 0", "S1", "Hs^A", "", ""},
 		{"mid-stream", "c P. 101 901 5; s . 901 106 0", "OTH", "Da", "", "5 0 0"},
 		{"stray RST", "c R 101 0 0", "OTH", "R", "", "0 0 0"},
 		{"retransmission", open + "c P. 101 901 5; c P. 101 901 5; s . 901 106 0", "S1", "ShADTa", "opened answered proven", "5 0 0"},
@@ -146,7 +147,7 @@ func TestTCP(t *testing.T) {
 		if got := fmt.Sprint(r.O.Bytes, r.R.Bytes, r.O.Gap+r.R.Gap); c.volume != "" && got != c.volume {
 			t.Errorf("%s: bytes %s, want %s", c.name, got, c.volume)
 		}
-		if want := strings.Contains(c.steps, "proven"); r.Proven != want {
+		if want := strings.Contains(c.steps, "proven") || c.history == "Hs^A"; r.Proven != want {
 			t.Errorf("%s: proven %v", c.name, r.Proven)
 		}
 	}

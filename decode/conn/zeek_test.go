@@ -188,3 +188,31 @@ func connLog(t *testing.T, path string) map[string][]row {
 	}
 	return rows
 }
+
+// TestZeekStates compares with what single Zeek test runs printed, where there is no conn.log: endpoint states become
+// conn_state, sizes and packets are as printed.
+func TestZeekStates(t *testing.T) {
+	if corpus() == "" {
+		t.Skip("WEIR_CORPUS is not set")
+	}
+	for _, c := range []struct{ capture, run, want string }{
+		{"syn-then-ack-then-rst", "conn_state-RST-behavior/out, third line", "RSTOS0 SaR"},
+		{"syn-then-stuff-then-rst", "conn_state-RST-behavior/out, fourth line", "OTH SaFR"},
+		{"ssh-dups", "core.tcp.tcp-dups/out", "SF ShADTadtTtFf"},
+		{"rst-inject-rae", "core.tcp.rst-after-syn/.stdout: orig SYN_SENT, resp RESET", "REJ 175 0 4 395 5 236"},
+		{"fin_retransmission", "core.tcp.fin-retransmit/out: orig CLOSED, resp RESET", "RSTR 0 0 3 156 2 92"},
+		{"handshake-reorder", "core.connection_flipped/out; the default ports flip it at once", "SF ^hSADadFf"},
+	} {
+		records := recordsOf(t, filepath.Join(corpus(), "tcp/zeek__"+c.capture+".pcap"), false)
+		if len(records) != 1 {
+			t.Errorf("%s: %d records", c.capture, len(records))
+			continue
+		}
+		r := &records[0]
+		history := fmt.Sprint(r.State, " ", r.History())
+		volume := fmt.Sprint(r.State, " ", r.O.Bytes, " ", r.R.Bytes, " ", r.O.Packets, " ", r.O.IPBytes, " ", r.R.Packets, " ", r.R.IPBytes)
+		if history != c.want && volume != c.want {
+			t.Errorf("%s: %s or %s, Zeek has %s (%s)", c.capture, history, volume, c.want, c.run)
+		}
+	}
+}
