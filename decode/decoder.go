@@ -172,7 +172,7 @@ func (w *walk) tag(tci uint16) {
 	if w.vlans < 2 {
 		w.vlan[w.vlans] = vid
 	}
-	w.vlans = min(w.vlans+1, 255-1)
+	w.vlans++ // at most maxTags in each of maxTunnels and the outermost layer
 	if vid != 0 {
 		w.disc = fold(w.disc, uint32(vid))
 	}
