@@ -389,6 +389,30 @@ func TestProgress(t *testing.T) {
 		t.Errorf("after: %d of %d", done, total)
 	}
 	packed := gzipped(t, data)
+	s := Files([]string{save(t, "a", data), save(t, "b.gz", packed)}, true)
+	defer s.Close()
+	stop, watched := make(chan struct{}), make(chan struct{})
+	go func() { // from another goroutine, for the race detector
+		defer close(watched)
+		for last := int64(0); ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			done, total := s.Progress()
+			if done < last || total != 0 && done > total {
+				t.Errorf("%d of %d after %d", done, total, last)
+				return
+			}
+			last = done
+		}
+	}()
+	if _, err := all(t, s); err != nil {
+		t.Fatal(err)
+	}
+	close(stop)
+	<-watched
 	g := open(t, save(t, "in.gz", packed), Options{})
 	if _, err := all(t, g); err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ func FuzzFile(f *testing.F) {
 	f.Add(n.b)
 	f.Add(gzipped(f, n.b))
 	f.Add(zstded(f, n.b))
+	seedFromCorpus(f)
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(dir, "in")
@@ -37,6 +38,22 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("mapped: %+v, %v; read: %+v, %v", mapped, mappedErr, read, readErr)
 		}
 	})
+}
+
+// seedFromCorpus adds the small captures of WEIR_CORPUS, if there is one.
+func seedFromCorpus(f *testing.F) {
+	if os.Getenv("WEIR_CORPUS") == "" {
+		return
+	}
+	for _, path := range corpus(f) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if len(data) <= 8<<10 {
+			f.Add(data)
+		}
+	}
 }
 
 // drained sums up what a file gave.
