@@ -22,7 +22,7 @@ type Config struct {
 	TCPClose     time.Duration `yaml:"tcp_close"`     // after both sides closed, or a RST
 	TCPPartial   time.Duration `yaml:"tcp_partial"`   // after a FIN was the first thing a side sent
 	UDPIdle      time.Duration `yaml:"udp_idle"`
-	DNSIdle      time.Duration // UDP to a DNS port, looked at once in that time
+	DNSIdle      time.Duration `yaml:"dns_idle"` // UDP to a DNS port, looked at once in that time
 	ICMPIdle     time.Duration `yaml:"icmp_idle"`
 	Fragment     time.Duration `yaml:"fragment"` // between the first fragment and the last
 }
