@@ -10,9 +10,11 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/lexer"
 
 	"weir/analyzers"
 	"weir/analyzers/tally"
@@ -32,12 +34,14 @@ type config struct {
 }
 
 func defaults() config {
+	alerts := alert.Defaults()
+	alerts.Sensor = "" // the command's business
 	return config{
 		MemoryMiB:   512,
 		Connections: conn.Defaults(),
 		Tally:       tally.Defaults(),
 		Analyzers:   analyzers.Defaults(),
-		Alerts:      alert.Defaults(),
+		Alerts:      alerts,
 	}
 }
 
@@ -66,13 +70,30 @@ func (c *config) parse(text []byte) error {
 		return nil
 	}
 	if err != nil {
-		return errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+		return errors.New(position(text, err) + strings.TrimSpace(yaml.FormatError(err, false, true)))
 	}
 	var second any
 	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
 		return errors.New("more than one YAML document")
 	}
 	return c.check()
+}
+
+// position restores where a bad duration stands, which the YAML package does not say: the error quotes the value, and the
+// first scalar of that value is meant.
+func position(text []byte, err error) string {
+	message := err.Error()
+	if !strings.HasPrefix(message, "time: ") {
+		return ""
+	}
+	quoted, _ := strconv.QuotedPrefix(message[strings.LastIndex(message, ` "`)+1:])
+	value, _ := strconv.Unquote(quoted)
+	for _, t := range lexer.Tokenize(string(text)) {
+		if t.Value == value {
+			return fmt.Sprintf("[%d:%d] ", t.Position.Line, t.Position.Column)
+		}
+	}
+	return ""
 }
 
 // goHeap is what the engine needs besides its tables: blocks, decoded packets, the analyzers' state.

@@ -46,6 +46,7 @@ type generator struct {
 	rec   [16]byte
 	frame [1600]byte
 	flows []flow
+	mixed int // packets of the mix so far
 }
 
 // step returns the function that emits the i-th packet.
@@ -114,7 +115,6 @@ func (g *generator) startFlows() {
 	g.flows = make([]flow, concurrent)
 	for i := range g.flows {
 		g.newFlow(&g.flows[i])
-		g.flows[i].at = int(g.random() % 3) // not all at once
 	}
 }
 
@@ -122,7 +122,7 @@ func (g *generator) newFlow(f *flow) {
 	r := g.random()
 	ports := [...]uint16{443, 80, 443, 25, 993, 8080, 443, 22}
 	*f = flow{
-		src: 0xc6120000 | uint32(r&0x3fff), dst: 0x0a140000 | uint32(r>>16&0x1ff), sport: uint16(32768 + r>>32&0x7fff),
+		src: 0xc6120000 | uint32(r&0x3fff), dst: 0x0a140000 | g.server(), sport: uint16(32768 + r>>32&0x7fff),
 		dport: ports[r>>48&7], proto: 6, v6: r>>56&7 == 0 || r>>56&7 == 5, vlan: r>>59%10 == 0,
 		packets: 8 + int(r>>20&31), isn: uint32(r >> 13),
 	}
@@ -136,9 +136,16 @@ func (g *generator) newFlow(f *flow) {
 	f.seq, f.ack = f.isn+1, ^f.isn+1
 }
 
+// server is a number below 512, the smaller the more often, as popularity goes: its length in bits is uniform from 4 to 9.
+func (g *generator) server() uint32 {
+	r := g.random()
+	return uint32(r>>8) & (1<<(4+r%6) - 1)
+}
+
 // mix emits the next packet of a random flow.
 func (g *generator) mix() {
-	f := &g.flows[g.random()%concurrent]
+	g.mixed++
+	f := &g.flows[g.random()%uint64(min(concurrent, 64+g.mixed/8))] // not all connections begin at once
 	client := f.at%2 == 0
 	size := [...]int{18, 18, 18, 18, 18, 18, 18, 524, 524, 524, 524, 1400}[g.random()%12]
 	switch {
