@@ -44,6 +44,7 @@ import (
 // State: at most MaxVictims windows of each level, 1.4 kB each; see victims for what goes first. Cost: one pass.
 type Flood struct {
 	cfg      FloodConfig
+	floors   floodCounts   // by metric
 	reflects [1 << 16]bool // AmplificationPorts
 	oneWay   [1 << 16]bool // OneWayPorts
 	view     View
@@ -147,6 +148,7 @@ func NewFlood(cfg FloodConfig) *Flood {
 	}
 	f := &Flood{
 		cfg:      cfg,
+		floors:   floorsOf(&cfg),
 		services: victims{limit: cfg.MaxVictims},
 		hosts:    victims{limit: cfg.MaxVictims},
 		prefixes: victims{limit: cfg.MaxVictims},
@@ -173,7 +175,6 @@ func (f *Flood) Untracked() uint64 { return f.services.lost + f.hosts.lost + f.p
 const (
 	maxDetails    = 64                            // findings whose samples are analysed
 	discontinuity = int64(time.Hour) / tally.Tick // jump after which connections count as unknown again
-	keepVictim    = 10 * ticksPerSecond           // without traffic
 )
 
 // Judge implements Analyzer.
@@ -190,10 +191,9 @@ func (f *Flood) Judge(e *tally.Epoch, emit func(*Finding)) {
 		}
 		rest = rest[n:]
 	}
-	keep := max(keepVictim, int64(f.cfg.SlowEvery)/tally.Tick)
-	f.services.end(e.Tick, keep)
-	f.hosts.end(e.Tick, keep)
-	f.prefixes.end(e.Tick, keep)
+	for _, t := range []*victims{&f.services, &f.hosts, &f.prefixes} {
+		t.end(e.Tick, max(f.quietTicks(), 2*int64(f.cfg.SlowEvery)/tally.Tick), f.strength)
+	}
 	f.learn(e)
 	f.last, f.epoch, f.emit = e.Tick, nil, nil
 }

@@ -15,18 +15,22 @@ const (
 // floodSum sums the services of one host in one tick.
 type floodSum struct {
 	n                 floodCounts
-	later, laterBytes uint64 // later fragments that were not seen to be unanswered, either way
+	later, laterBytes uint64 // later fragments, which know no ports
+	silent            uint64 // those of them that are known to be unanswered
 	asked             uint64 // first fragments of answered traffic
+	reflected         uint64 // first fragments of answers that nobody asked for
 }
 
 // laterFragments is how many later fragments one datagram can have: 65,535 bytes in pieces of 1,480.
 const laterFragments = 44
 
-// close decides about the later fragments, which know no ports: each datagram that was answered excuses its own.
+// close decides about the later fragments: each answered datagram excuses its own, and those of reflected answers are
+// part of these. It is called once a host.
 func (s *floodSum) close() {
-	if excused := min(s.later, s.asked*laterFragments); s.later > 0 {
-		s.n.mulAdd(mFrag, mFragBytes, s.later-excused, s.laterBytes, s.later)
-	}
+	excused := min(s.later-s.silent, s.asked*laterFragments)
+	reflected := min(s.later-excused, s.reflected*laterFragments)
+	s.n.mulAdd(mAmp, mAmpBytes, reflected, s.laterBytes, s.later)
+	s.n.mulAdd(mFrag, mFragBytes, s.later-excused-reflected, s.laterBytes, s.later)
 }
 
 // mulAdd adds n packets, and their share of the bytes that all packets have.
@@ -114,8 +118,10 @@ func (s *floodSum) addFragments(v *tally.Service) {
 	transport := v.Key.Proto == protoTCP || v.Key.Proto == protoUDP
 	switch {
 	case transport && v.Key.Port == 0 && v.Key.Role == tally.RoleServer:
-		s.later += v.Fragments - n
-		s.laterBytes += uint64(float64(v.FragBytes) * (float64(v.Fragments-n) / float64(v.Fragments)))
+		s.later += v.Fragments
+		s.laterBytes += v.FragBytes
+		s.silent += n
+		return
 	case !transport && v.BackPackets == 0:
 		n = v.Fragments
 	default:
@@ -131,6 +137,7 @@ func (f *Flood) addAnswers(s *floodSum, v *tally.Service) {
 	case v.Key.Proto == protoTCP, v.Key.Proto == protoUDP && f.reflects[v.Key.Port]:
 		s.n[mAmp] += v.Packets
 		s.n[mAmpBytes] += v.Bytes
+		s.reflected += v.Fragments
 	case v.Key.Proto == protoICMP, v.Key.Proto == protoICMPv6:
 		s.n[mICMP] += v.Packets
 		s.n[mICMPBytes] += v.Bytes

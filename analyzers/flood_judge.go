@@ -15,6 +15,8 @@ type floodAlarm struct {
 	load  floodLoad
 	sum   floodCounts // what was judged
 	parts int         // of a whole that took its parts over: how many
+
+	reflected bool // by judgeReflected: stands for the UDP of the host, too
 }
 
 // maxParts is how many parts of one host or prefix alarm by themselves; with more the whole is the one victim.
@@ -44,7 +46,7 @@ func (f *Flood) judgePrefix(services []tally.Service) {
 		last.Addr.Lo = ^uint64(0)
 	}
 	for kind := range floodKinds {
-		f.judgeWhole(kind, levelPrefix, p, 0, func(part func(*floodVictim)) { f.hosts.among(&k, &last, part) })
+		f.judgeWhole(kind, levelPrefix, p, 0, &f.hosts, last)
 	}
 	if slices.ContainsFunc(f.alarms, func(a floodAlarm) bool { return a.level == levelPrefix }) {
 		f.hosts.among(&k, &last, func(h *floodVictim) { h.alarmed = f.epoch.Tick })
@@ -71,10 +73,10 @@ func (f *Flood) judgeHost(services []tally.Service, total *floodCounts) {
 	}
 	last := k
 	last.Proto, last.Port, last.Role = 0xff, 0xffff, 0xff
+	f.judgeReflected(h, from)
 	for kind := range floodKinds {
-		f.judgeWhole(kind, levelHost, h, from, func(part func(*floodVictim)) { f.services.among(&k, &last, part) })
+		f.judgeWhole(kind, levelHost, h, from, &f.services, last)
 	}
-	f.dropPieces(from)
 	if len(f.alarms) > from {
 		h.alarmed = f.epoch.Tick
 	}
@@ -108,16 +110,14 @@ func (f *Flood) judgeService(h *floodVictim, s *tally.Service) {
 func (f *Flood) touch(t *victims, k *tally.ServiceKey, c *floodCounts) *floodVictim {
 	v := t.find(k)
 	if v == nil {
-		strength := f.strength(c, true)
-		if strength < leastStrength {
+		if !f.active(c) {
 			return nil
 		}
-		if v = t.admit(k, strength); v == nil {
+		if v = t.admit(k, f.strength(c)); v == nil {
 			return nil
 		}
 	}
 	v.add(f.epoch.Tick, c)
-	v.strength = f.strength(&v.sum, false)
 	return v
 }
 
@@ -134,9 +134,12 @@ func (f *Flood) spread(v *floodVictim, services []tally.Service) {
 }
 
 // judgeWhole judges what the alarms from place from on leave over of kind k at their whole, or with many of them all of
-// it. parts calls a function for each tracked part.
-func (f *Flood) judgeWhole(k floodKind, level floodLevel, v *floodVictim, from int, parts func(func(*floodVictim))) {
+// it. Its parts are those of the table up to last.
+func (f *Flood) judgeWhole(k floodKind, level floodLevel, v *floodVictim, from int, parts *victims, last tally.ServiceKey) {
 	if !floodRules[k].levels[level] || f.load(k, &v.sum).ratio() < 1 {
+		return
+	}
+	if f.covered(k, level, from) {
 		return
 	}
 	own := f.parts(k, level, from)
@@ -151,7 +154,7 @@ func (f *Flood) judgeWhole(k floodKind, level floodLevel, v *floodVictim, from i
 		took = 0
 	}
 	l, ok := f.test(k, level, v, &rest, len(own) > 0 && took == 0)
-	if !ok || took == 0 && floodRules[k].levels[level-1] && f.carried(k, &rest, own, parts) {
+	if !ok || took == 0 && floodRules[k].levels[level-1] && f.carried(k, v, last, &rest, own, parts) {
 		return
 	}
 	if took > 0 {
@@ -162,6 +165,12 @@ func (f *Flood) judgeWhole(k floodKind, level floodLevel, v *floodVictim, from i
 		a.host = v
 	}
 	f.alarms = append(f.alarms, a)
+}
+
+// covered reports whether judgeReflected has decided about the host already.
+func (f *Flood) covered(k floodKind, level floodLevel, from int) bool {
+	return level == levelHost && (k == kindUDP || k == kindAmplification) &&
+		slices.ContainsFunc(f.alarms[from:], func(a floodAlarm) bool { return a.reflected })
 }
 
 // part is the victim of the alarm as a part of a whole of that level.
@@ -184,9 +193,9 @@ func (f *Flood) parts(k floodKind, level floodLevel, from int) (own []*floodVict
 }
 
 // carried reports whether one part that does not alarm by itself carries half of the load: then no whole is the victim.
-func (f *Flood) carried(k floodKind, rest *floodCounts, own []*floodVictim, parts func(func(*floodVictim))) (one bool) {
+func (f *Flood) carried(k floodKind, v *floodVictim, last tally.ServiceKey, rest *floodCounts, own []*floodVictim, parts *victims) (one bool) {
 	half := f.load(k, rest)
-	parts(func(p *floodVictim) {
+	parts.among(&v.key, &last, func(p *floodVictim) {
 		if one || slices.Contains(own, p) {
 			return
 		}
@@ -200,10 +209,27 @@ func (f *Flood) carried(k floodKind, rest *floodCounts, own []*floodVictim, part
 	return one
 }
 
-// dropPieces drops the fragment alarm of a host whose reflected answers come in fragments: they are the same flood.
-func (f *Flood) dropPieces(from int) {
-	host := f.alarms[from:]
-	if slices.ContainsFunc(host, func(a floodAlarm) bool { return a.kind == kindAmplification }) {
-		f.alarms = append(f.alarms[:from], slices.DeleteFunc(host, func(a floodAlarm) bool { return a.kind == kindFragment })...)
+// judgeReflected finds amplification among UDP that conn does not take for answers, because it knows no service at the
+// source port or knows one at the victim's, too: most of the sampled packets come from reflectors' ports, and from many
+// senders (one may be a VPN). The UDP alarms of the host are then the same flood.
+func (f *Flood) judgeReflected(h *floodVictim, from int) {
+	l := floodLoad{value: h.sum[mUDP], floor: f.cfg.AmplificationPerSecond, unit: floodRules[kindAmplification].unit}
+	if l.value < l.floor || f.details == 0 || f.view.OneWay() {
+		return
+	}
+	f.details--
+	s := f.sampled(kindUDP.mask(), &h.key, levelHost)
+	n := 0
+	for i := range s.heads {
+		if f.kindsOf(&s.heads[i])&kindAmplification.mask() != 0 {
+			n++
+		}
+	}
+	if s.n < MinAttackSample || n*100 < s.n*subjectPercent || s.distinct <= fewSenders {
+		return
+	}
+	f.alarms = append(f.alarms[:from], slices.DeleteFunc(f.alarms[from:], func(a floodAlarm) bool { return a.kind == kindUDP })...)
+	if l.value = l.value * uint64(n) / uint64(s.n); l.value >= l.floor {
+		f.alarms = append(f.alarms, floodAlarm{kind: kindAmplification, level: levelHost, v: h, host: h, load: l, sum: h.sum, reflected: true})
 	}
 }

@@ -99,18 +99,43 @@ func (f *Flood) load(k floodKind, c *floodCounts) floodLoad {
 
 func (l floodLoad) ratio() float64 { return float64(l.value) / float64(l.floor) }
 
-// strength is the load nearest to its floor, in per mille. Raw: all handshakes and all echo requests count, so that busy
-// services are watched before they are attacked.
-func (f *Flood) strength(c *floodCounts, raw bool) uint32 {
+// strength is the load nearest to its floor, in per mille: what a victim is worth when there is no room.
+func (f *Flood) strength(c *floodCounts) uint32 {
 	most := 0.0
 	for k := range floodKinds {
 		most = max(most, f.load(k, c).ratio())
 	}
-	if raw {
-		most = max(most, float64(c[mSYN])/float64(f.cfg.SYNPerSecond), float64(c[mEcho])/float64(f.cfg.PacketsPerSecond),
-			float64(c[mEchoBytes]*8)/float64(f.cfg.BitsPerSecond))
-	}
 	return uint32(min(most*1000, math.MaxUint32))
+}
+
+// active reports whether a tick's counts are worth a window: 1 % of a floor. A flood that spreads evenly has 10 % of its
+// floor in each tick; ticks below 1 % before the first one above are not counted, at most 9 % of a floor. All handshakes
+// and echo requests count, so that busy services are watched before they are attacked.
+func (f *Flood) active(c *floodCounts) bool {
+	for m, n := range c {
+		if n*100 >= f.floors[m] {
+			return true
+		}
+	}
+	return false
+}
+
+// floorsOf are the floors by metric: of bytes in bytes, the highest number for what has none.
+func floorsOf(c *FloodConfig) (floors floodCounts) {
+	for m := range floors {
+		floors[m] = math.MaxUint64
+	}
+	for k := range floodKinds {
+		r := &floodRules[k]
+		floors[r.packets] = c.PacketsPerSecond
+		if r.bytes != noBytes {
+			floors[r.bytes] = max(c.BitsPerSecond/8, 1)
+		}
+	}
+	floors[mSYN], floors[mProven], floors[mSlow] = c.SYNPerSecond, c.ConnectionsPerSecond, c.SlowConnections
+	floors[mAmp], floors[mAmpBytes] = c.AmplificationPerSecond, max(c.AmplificationBits/8, 1)
+	floors[mEcho], floors[mEchoBytes] = floors[mICMP], floors[mICMPBytes]
+	return floors
 }
 
 // Bounds of what a scan does.

@@ -65,6 +65,8 @@ func (f *Flood) kindsOf(h *tally.Header) uint16 {
 	switch {
 	case icmp:
 		return kindICMP.mask()
+	case h.Proto == protoUDP && f.reflects[h.SrcPort] && h.SrcPort != h.DstPort:
+		return kindUDP.mask() | kindAmplification.mask()
 	case h.Proto == protoUDP:
 		return kindUDP.mask()
 	}

@@ -162,7 +162,7 @@ type floodVictim struct {
 	floodWindow
 	cusum    cusum
 	slow     slowWindow
-	strength uint32                // per mille of the nearest floor, at the last touch
+	strength uint32                // per mille of the nearest floor; valid for newcomers, and within end
 	said     [floodKinds + 1]int64 // tick of the last finding of each kind
 	since    [floodKinds + 1]int64 // first tick of the evidence of the running alarm
 	alarmed  int64                 // of a host: last tick in which an alarm of it, its services or its prefix held
@@ -180,15 +180,11 @@ type victims struct {
 	fresh []*floodVictim // of this tick, by key
 	free  []*floodVictim
 	at    int    // place in known that the pass has reached
-	bar   uint32 // strength that a newcomer of this tick must have
+	bar   uint32 // strength that a newcomer of this tick must have, per mille
 	lost  uint64 // victims that were not kept for want of room
 }
 
-// leastStrength, in per mille of a floor in one tick, makes a key worth a window: 1 %. A flood that spreads evenly has 10 %
-// of its floor in each tick. Ticks below it before the first one above are not counted: at most 9 % of a floor.
-const leastStrength = 10
-
-func (t *victims) begin() { t.at, t.bar = 0, leastStrength }
+func (t *victims) begin() { t.at, t.bar = 0, 0 }
 
 // find returns the victim of k, nil if it is not tracked.
 func (t *victims) find(k *tally.ServiceKey) *floodVictim {
@@ -204,9 +200,9 @@ func (t *victims) find(k *tally.ServiceKey) *floodVictim {
 // admit starts to track k; nil if there is no room for evidence as weak as that.
 func (t *victims) admit(k *tally.ServiceKey, strength uint32) *floodVictim {
 	for len(t.fresh) >= t.limit && t.bar < 1000 {
-		t.bar *= 2
+		t.bar = min(max(2*t.bar, 10), 1000)
 		t.fresh = slices.DeleteFunc(t.fresh, func(v *floodVictim) bool {
-			weak := v.strength < min(t.bar, 1000)
+			weak := v.strength < t.bar
 			if weak {
 				t.lost++
 				t.free = append(t.free, v)
@@ -214,7 +210,7 @@ func (t *victims) admit(k *tally.ServiceKey, strength uint32) *floodVictim {
 			return weak
 		})
 	}
-	if len(t.fresh) >= t.limit || strength < min(t.bar, 1000) {
+	if len(t.fresh) >= t.limit || strength < t.bar {
 		t.lost++
 		return nil
 	}
@@ -252,9 +248,9 @@ func compareKeys(a, b *tally.ServiceKey) int {
 	return 0
 }
 
-// end takes the newcomers in, forgets who had no traffic for keep ticks, and above the limit those with the least
+// end takes the newcomers in; then it forgets who had no traffic for keep ticks, and above the limit those with the least
 // strength.
-func (t *victims) end(tick, keep int64) {
+func (t *victims) end(tick, keep int64, strength func(*floodCounts) uint32) {
 	if len(t.fresh) == 0 {
 		return
 	}
@@ -264,12 +260,9 @@ func (t *victims) end(tick, keep int64) {
 		if len(fresh) == 0 || len(known) > 0 && known[0].key.Less(&fresh[0].key) {
 			v := known[0]
 			known = known[1:]
-			switch {
-			case tick-v.tick > keep || v.tick > tick:
+			if tick-v.tick > keep {
 				t.free = append(t.free, v)
 				continue
-			case tick-v.tick >= ticksPerSecond:
-				v.strength = 0
 			}
 			all = append(all, v)
 		} else {
@@ -279,11 +272,11 @@ func (t *victims) end(tick, keep int64) {
 	}
 	clear(t.fresh)
 	t.fresh = t.fresh[:0]
-	t.known = t.shed(all)
+	t.known = t.shed(all, tick, strength)
 }
 
 // shed drops the weakest above the limit; among equals by powers of two, those that come first.
-func (t *victims) shed(all []*floodVictim) []*floodVictim {
+func (t *victims) shed(all []*floodVictim, tick int64, strength func(*floodCounts) uint32) []*floodVictim {
 	over := len(all) - t.limit
 	if over <= 0 {
 		return all
@@ -291,6 +284,10 @@ func (t *victims) shed(all []*floodVictim) []*floodVictim {
 	t.lost += uint64(over)
 	var weak [33]int // victims by bit length of their strength
 	for _, v := range all {
+		v.strength = 0
+		if tick-v.tick < ticksPerSecond {
+			v.strength = strength(&v.sum)
+		}
 		weak[bits.Len32(v.strength)]++
 	}
 	for class, n := range weak {

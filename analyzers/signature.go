@@ -257,11 +257,10 @@ func (s *signatureSearch) extend(next int, attack, normal bitset) {
 	if s.best.size != 0 && size+1 > s.best.size {
 		return
 	}
-	s.withTTL(attack, normal)
 	for i := next; i < len(s.conditions); i++ {
 		c := &s.conditions[i]
 		if c.payload && size > 0 && s.conditions[s.chosen[size-1]].payload {
-			return
+			break
 		}
 		a, n := slices.Clone(attack), slices.Clone(normal)
 		a.and(c.attack)
@@ -270,6 +269,7 @@ func (s *signatureSearch) extend(next int, attack, normal bitset) {
 		s.extend(i+1, a, n)
 		s.chosen = s.chosen[:size]
 	}
+	s.withTTL(attack, normal)
 }
 
 func (s *signatureSearch) consider(c choice) {
