@@ -76,8 +76,8 @@ func (p *Party) String() string {
 type Measure struct {
 	Name      string    `json:"measure"`
 	Value     float64   `json:"value"`
-	Unit      string    `json:"unit"`
-	Threshold float64   `json:"threshold"`
+	Unit      string    `json:"unit,omitempty"`
+	Threshold float64   `json:"threshold,omitempty"` // none: the measure explains and did not decide
 	Baseline  *Baseline `json:"baseline,omitempty"`
 	Window    float64   `json:"window,omitempty"` // s; none: since the start of the evidence
 }

@@ -25,6 +25,7 @@ func finding() *analyzers.Finding {
 		Score:   72, MaxScore: 69, Confidence: 90, Count: 12, First: base + 1, Last: base + second - 5, Quiet: 60 * second,
 		Why: []analyzers.Measure{
 			{Name: "failed_contacts", Value: 12, Unit: "contacts", Threshold: 9, Window: 300 * second},
+			{Name: "rate", Value: 2.5},
 			{Name: "likelihood", Value: 1.0 / 3, Unit: "1", Threshold: 2, Baseline: &analyzers.Baseline{Mean: 1e6, Stddev: 0.5, N: 60}},
 		},
 		Summary: "192.0.2.1 tried 12 ports & <more>.", Attack: []string{"T1046"}, Notes: []string{"sample only"},
@@ -38,7 +39,7 @@ func TestForm(t *testing.T) {
 		`"sensor":"replay","analyzer":"scan","kind":"vertical","severity":"medium","score":72,"confidence":90,` +
 		`"subject":{"ip":"192.0.2.1","return_path":"unproven"},"victim":{"prefix":"198.51.100.0/24","port":22,"protocol":"tcp"},` +
 		`"count":12,"first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.999999995Z",` +
-		`"why":[{"measure":"failed_contacts","value":12,"unit":"contacts","threshold":9,"window":300},` +
+		`"why":[{"measure":"failed_contacts","value":12,"unit":"contacts","threshold":9,"window":300},{"measure":"rate","value":2.5},` +
 		`{"measure":"likelihood","value":0.333333,"unit":"1","threshold":2,"baseline":{"mean":1000000,"stddev":0.5,"n":60}}],` +
 		`"summary":"192.0.2.1 tried 12 ports & <more>.","notes":["sample only"],"attack":["T1046"],` +
 		`"signature":{"fields":[{"name":"protocol","value":"tcp"}],"attack":0.9,"normal":0.01,"n_attack":200,"n_normal":100},` +
