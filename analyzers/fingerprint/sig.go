@@ -4,9 +4,10 @@
 //
 //	version:ittl:optlen:mss:wsize,scale:options:quirks:payload
 //
-// It differs from p0f's own output in one thing: ittl is the estimate of the initial TTL alone (32, 64, 128 or 255, the
-// least that is not below the TTL seen), where p0f writes "ttl+distance". Hop counts therefore do not split prints. A window
-// that is a multiple of a SYN-ACK's peer's MSS is written as a plain number, because one packet does not know its peer.
+// It differs from p0f 3.09b's own output in three things. ittl is the estimate of the initial TTL alone (32, 64, 128 or 255,
+// the least that is not below the TTL seen), where p0f writes "ttl+distance": hop counts do not split prints. "ack+" is set
+// for every acknowledgement number without ACK, as its README says; p0f itself looks at one bit of the number. A SYN-ACK's
+// window that is a multiple of the peer's MSS alone is written as a plain number: one packet does not know its peer.
 //
 // Labels come from our own table of systems and tools that were run and recorded for it (table.go).
 package fingerprint
@@ -77,7 +78,7 @@ const (
 )
 
 // FromPacket reads the signature of a SYN or SYN-ACK; false for every other packet and for a cut header. It does not
-// allocate; about 20 ns. Reads the packet's borrowed bytes, keeps none.
+// allocate; about 30 ns with a usual option list, less with none. Reads the packet's borrowed bytes, keeps none.
 func FromPacket(p *decode.Packet) (Sig, bool) {
 	const ends = decode.FlagSYN | decode.FlagFIN | decode.FlagRST
 	if p.Flags&ends != decode.FlagSYN || p.Key.Proto != protoTCP || p.Why != decode.WhyOK || p.Kind < decode.KindIPv4 {
@@ -160,73 +161,76 @@ func (s *Sig) transport(p *decode.Packet, h []byte) {
 // length that cannot be ends the list.
 func (s *Sig) options(b []byte) {
 	for len(b) > 0 {
-		if s.NOpt == MaxOptions {
+		if s.NOpt >= MaxOptions {
 			s.Quirks |= QuirkBad
 			return
 		}
 		kind := b[0]
 		s.Layout[s.NOpt>>3] |= uint64(kind) << (s.NOpt & 7 * 8)
 		s.NOpt++
-		if kind == kindNOP {
+		switch kind {
+		case kindNOP:
 			b = b[1:]
 			continue
-		}
-		if kind == kindEOL {
+		case kindEOL:
 			s.padding(b[1:])
 			return
 		}
-		n, ok := s.step(kind, b)
-		if !ok {
+		size := s.value(kind, b)
+		if size == 0 {
 			s.Quirks |= QuirkBad
 			return
 		}
-		b = b[n:]
+		b = b[size:]
 	}
 }
 
-// optionSize is the size of the options that have only one.
-var optionSize = [...]uint8{kindMSS: 4, kindWScale: 3, kindSACKOK: 2, kindTS: 10}
-
-// step reads the option at the head of b and returns how far to go.
-func (s *Sig) step(kind uint8, b []byte) (int, bool) {
-	if len(b) < 2 {
-		return 0, false
+// value keeps what the option at the head of b says and returns its size, 0 if b ends before it does.
+func (s *Sig) value(kind uint8, b []byte) int {
+	size := optionSize(kind, b)
+	if size > len(b) || size < 2 {
+		return 0
 	}
-	n := int(b[1])
-	if int(kind) < len(optionSize) && optionSize[kind] != 0 {
-		size := int(optionSize[kind])
-		if n != size {
-			s.Quirks |= QuirkBad
-		}
-		if len(b) < size {
-			return 0, false
-		}
-		s.value(kind, b)
-		return size, true
+	if int(b[1]) != size {
+		s.Quirks |= QuirkBad
 	}
-	if n < 2 || n > len(b) || kind == kindSACK && (n < 10 || n > 34) {
-		return 0, false
-	}
-	return n, true
-}
-
-// value keeps what the option at the head of b says.
-func (s *Sig) value(kind uint8, b []byte) {
-	switch kind {
+	switch v := b[2:size]; kind {
 	case kindMSS:
-		s.MSS = uint16(b[2])<<8 | uint16(b[3])
+		s.MSS = uint16(v[0])<<8 | uint16(v[1])
 	case kindWScale:
-		if s.WScale = b[2]; s.WScale > 14 {
+		if s.WScale = v[0]; s.WScale > maxScale {
 			s.Quirks |= QuirkExWS
 		}
 	case kindTS:
-		if b[2]|b[3]|b[4]|b[5] == 0 {
+		if v[0]|v[1]|v[2]|v[3] == 0 {
 			s.Quirks |= QuirkZTS1
 		}
-		if !s.SYNACK && b[6]|b[7]|b[8]|b[9] != 0 {
+		if !s.SYNACK && v[4]|v[5]|v[6]|v[7] != 0 {
 			s.Quirks |= QuirkNZTS2
 		}
 	}
+	return size
+}
+
+// maxScale is the greatest window scale that RFC 7323 allows.
+const maxScale = 14
+
+// optionSize is the size of the option at the head of b: the only one it may have, or what it says; 0 for what cannot be.
+func optionSize(kind uint8, b []byte) int {
+	switch kind {
+	case kindMSS:
+		return 4
+	case kindWScale:
+		return 3
+	case kindSACKOK:
+		return 2
+	case kindTS:
+		return 10
+	}
+	if len(b) < 2 || kind == kindSACK && (b[1] < 10 || b[1] > 34) {
+		return 0
+	}
+	return int(b[1])
 }
 
 // padding judges the bytes after an end-of-list option.
