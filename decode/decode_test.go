@@ -266,3 +266,26 @@ func TestAllocs(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestICMPPorts checks the table against Zeek's (ICMP.cc, ICMP4_counterpart and ICMP6_counterpart).
+func TestICMPPorts(t *testing.T) {
+	answers := map[uint8][][2]uint8{
+		4: {{8, 0}, {13, 14}, {15, 16}, {10, 9}, {17, 18}},
+		6: {{128, 129}, {133, 134}, {135, 136}, {130, 131}, {139, 140}, {144, 145}},
+	}
+	for ver, pairs := range answers {
+		other := map[uint8]uint8{}
+		for _, p := range pairs {
+			other[p[0]], other[p[1]] = p[1], p[0]
+		}
+		for kind := range 256 {
+			want, ok := other[uint8(kind)]
+			if !ok {
+				want = 77 // the code
+			}
+			if a, b := icmpPorts(ver, uint8(kind), 77); a != uint16(kind) || b != uint16(want) {
+				t.Errorf("version %d type %d: %d %d, want %d", ver, kind, a, b, want)
+			}
+		}
+	}
+}

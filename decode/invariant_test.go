@@ -132,7 +132,7 @@ func TestCaptures(t *testing.T) {
 		n := 0
 		readFrames(t, path, func(f *Frame) {
 			n++
-			if n > 1000 { // of long captures: the rest repeats them
+			if n > 500 { // of long captures: the rest repeats them
 				return
 			}
 			total++

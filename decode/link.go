@@ -254,8 +254,10 @@ func (w *walk) cooked(off int, device, proto uint16) {
 		w.stop(WhyNotIP)
 	case arphrd80211:
 		w.ieee80211(off, false)
-	case arphrdPrism, arphrdRadiotap:
-		w.stop(WhyNotIP)
+	case arphrdPrism:
+		w.prism(off)
+	case arphrdRadiotap:
+		w.radiotap(off)
 	default:
 		if proto == 0x0004 { // ETH_P_802_2
 			w.llc(off)

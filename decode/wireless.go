@@ -6,9 +6,9 @@ const avsMagic = 0x80211001 // first word of an AVS header; the low byte is its 
 func (w *walk) wireless(t LinkType) {
 	switch t {
 	case LinkRadiotap:
-		w.radiotap()
+		w.radiotap(0)
 	case LinkPrism, LinkAVS:
-		w.prism()
+		w.prism(0)
 	default:
 		w.ieee80211(0, false)
 	}
@@ -16,38 +16,39 @@ func (w *walk) wireless(t LinkType) {
 
 // prism reads the Prism header, its words in the order of the capturing host, or the AVS header, big endian: drivers wrote
 // either under both link types.
-func (w *walk) prism() {
-	if !w.need(0, 8) {
+func (w *walk) prism(off int) {
+	if !w.need(off, 8) {
 		return
 	}
-	size := be32(w.b[4:])
-	if be32(w.b)&^0xff != avsMagic&^0xff && size > 0xffff {
+	size := be32(w.b[off+4:])
+	if be32(w.b[off:])&^0xff != avsMagic&^0xff && size > 0xffff {
 		size = size>>24 | size>>8&0xff00
 	}
 	if size < 8 || size > 0xffff {
 		w.stop(WhyLength)
 		return
 	}
-	w.ieee80211(int(size), false)
+	w.ieee80211(off+int(size), false)
 }
 
 // radiotap reads a radiotap header (https://www.radiotap.org): only its length and whether the driver padded the 802.11
 // header to four bytes.
-func (w *walk) radiotap() {
-	if !w.need(0, 8) {
+func (w *walk) radiotap(off int) {
+	if !w.need(off, 8) {
 		return
 	}
-	size := int(w.b[3])<<8 | int(w.b[2])
+	size := int(w.b[off+3])<<8 | int(w.b[off+2])
 	if size < 8 {
 		w.stop(WhyLength)
 		return
 	}
-	if !w.need(0, size) {
+	if !w.need(off, size) {
 		return
 	}
 	const tsft, flags, more = 0x01, 0x02, 0x80 // bits of the first presence word: its bytes are little endian
-	first, field := w.b[4], 8
-	for word := 4; w.b[word+3]&more != 0; field += 4 {
+	h := w.b[off : off+size]
+	first, field := h[4], 8
+	for word := 4; h[word+3]&more != 0; field += 4 {
 		word += 4
 		if word+4 > size {
 			w.stop(WhyLength)
@@ -57,8 +58,8 @@ func (w *walk) radiotap() {
 	if first&tsft != 0 {
 		field = (field+7)&^7 + 8
 	}
-	padded := first&flags != 0 && field < size && w.b[field]&0x20 != 0
-	w.ieee80211(size, padded)
+	padded := first&flags != 0 && field < size && h[field]&0x20 != 0
+	w.ieee80211(off+size, padded)
 }
 
 // ieee80211 reads the header of a data frame (IEEE 802.11-2020 section 9.3.2) and the LLC header behind it. Of an
