@@ -26,21 +26,28 @@ import (
 // the window that it fills):
 //   - failed hosts: 25 hosts failed on one port, of which at most one in five contacts was answered, whatever else answered;
 //   - failed ports: 25 ports of one host failed, and nine in ten of the source's failures are that host's;
+//   - unanswered: 25 hosts or ports of one network tried by SYN or echo, of which a quarter at most answered within a second:
+//     silence found before it is certain;
 //   - tried ports: 25 ports of one host tried, 20 of them system ports (below 1024), whatever they answered. (FTP's passive
 //     ports, RPC and media are high ports; a client of a domain controller needs 16 system ports.)
-//   - marked hosts: 25 hosts tried, half of the contacts with a scanning tool's header marks or print;
+//   - tried network: 25 ports tried, 16 of them system ports, each on some host of one network (/16, IPv6 /32) that gets nine
+//     in ten contacts of the source. Low severity: a monitoring host may check as many services.
+//   - marked hosts: 25 hosts tried, nine in ten contacts with a scanning tool's header marks or print (half in a one-way view);
 //   - tried hosts, in a one-way view only: 25 hosts tried on one port that is not a usual client port. Low severity: an
 //     administrator's poll of a hundred hosts looks the same.
 //
-// In a one-way view (see View) outcomes are not walked, only the last three tests are made, and the finding says so.
+// In a one-way view (see View) outcomes are not walked, only the last four tests are made, and the finding says so.
 //
 // # Kinds
 //
-// By shape of what failed (for the last three tests: of what was tried), hosts and ports being distinct ones:
+// By shape of what failed (for the last four tests: of what was tried), hosts and ports being distinct ones:
 //   - vertical: one host has 90 % of the contacts, on 3 ports or more. Victim: the host.
 //   - horizontal: one port has 90 % of the contacts. Victim: the smallest prefix that covers them.
 //   - strobe: at most 8 ports, each on two hosts or more in the mean, and no fewer hosts than ports. Victim: the prefix.
 //   - block: all else, many hosts and many ports. Victim: the prefix.
+//   - distributed: eight sources or more that are scanning one network with one tool's marks or print, and whose targets do
+//     not repeat each other's (as decoys' do). Victim: the prefix; no subject. It comes beside the findings of the sources:
+//     scanners that have nothing to do with each other but the tool and the target look the same.
 //
 // Where 80 % of the probes were of one special sort, that names the kind, and the shape only the victim: null, fin, xmas,
 // ack, maimon (flags as in nmap(1)), udp, icmp_sweep, arp_sweep. A prefix is /24 or shorter (IPv6: /64), as far as /16 (/32);
@@ -58,8 +65,8 @@ import (
 //
 // # What it must not take for a scan
 //
-//   - P2P: nearly every failure another host and another port, and a fifth of the contacts answered (a tenth, if the peers are
-//     spread over the internet): no finding. Unanswered and spread: from 64 failures, at most 40 (low).
+//   - P2P: failures to high ports, each host with one of its own (by TCP and by UDP), and a tenth of the contacts answered: no
+//     finding. Unanswered and spread over the internet: from 64 failures, at most 40 (low).
 //   - Mail with dead MX, a resolver with dead servers, a browser or a whole network cut off, broken IPv6: failures on usual
 //     client ports, spread over the internet: no finding if a fifth is answered, else at most 45 (low) up to 64 hosts.
 //   - A monitoring host, a NAT of many users: mostly answered; see newSteps for credit, and crossed for bursts.
@@ -74,7 +81,7 @@ import (
 // Scans of open ports alone over many hosts without a tool's mark (they look like a monitoring host); scans of high UDP ports
 // behind a firewall that drops; ACK and Maimon scans that avoid system ports; internet-wide scans on random ports; a source
 // that has more than twice as many first contacts answered as failed, if its failures share neither one port nor one host; scans slower than the filter of single contacts
-// remembers; distributed scans of sources each of which stays below the thresholds.
+// remembers; distributed scans of sources each of which stays below the thresholds, or whose tool nobody knows.
 
 // ScanConfig holds the settings of the scan analyzer.
 type ScanConfig struct {
@@ -124,6 +131,7 @@ type Scan struct {
 	table  *scanTable
 	active activeScans
 	arp    arpSweeps
+	crews  []crew
 	e      *tally.Epoch
 	emit   func(*Finding)
 	f      Finding   // reused
@@ -135,7 +143,7 @@ type Scan struct {
 type ScanStats struct {
 	Evicted   uint64 // sources that went from the full table
 	Forgotten uint64 // times the filter of single contacts was full before its time
-	Held      uint64 // scans not named, because too many were named already (of the same victim, or at all)
+	Held      uint64 // scans not named, because too many were named already (of one victim, or at all)
 }
 
 // NewScan returns an analyzer with settings that Check accepts.
@@ -156,11 +164,16 @@ func (a *Scan) Judge(e *tally.Epoch, emit func(*Finding)) {
 	for i := range e.Sources {
 		s := &e.Sources[i]
 		a.arp.observe(s, e)
+		if s.Ver == 0 {
+			continue // ARP alone
+		}
 		if src := a.table.at(s, e.End()); src != nil {
 			a.judge(src, s)
+			a.active.note(src)
 			a.table.weigh(src)
 		}
 	}
+	a.flush(e.End())
 	a.judgeARP()
 	a.Stats.Evicted, a.Stats.Forgotten = a.table.evicted, a.table.single.forgotten
 }
@@ -187,9 +200,8 @@ func (a *Scan) judge(src *scanSource, in *tally.Source) {
 		fresh = in.Opened > 0
 	}
 	if fresh {
-		src.lasted = now
-		if now-src.emitted >= int64(time.Second) {
-			a.grow(src)
+		src.lasted, src.news = now, true
+		if a.grow(src) || now-src.emitted >= int64(time.Second) {
 			a.report(src, now)
 		}
 	}

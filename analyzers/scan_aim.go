@@ -15,6 +15,7 @@ import (
 type aim struct {
 	n      uint32
 	usual  uint32 // of them to usual client ports
+	low    uint32 // and to system ports
 	host   majority
 	block  majority // /16, IPv6: /32
 	lo, hi decode.Addr
@@ -67,6 +68,7 @@ func (a *aim) add(c *tally.SampledContact, port uint32, ver uint8) {
 	}
 	a.n++
 	a.usual += one(usualPort(c.Port))
+	a.low += one(c.Port < 1024)
 	a.host.add(c.Dst)
 	a.port.add(port)
 	net := decode.Addr{Hi: c.Dst.Hi, Lo: c.Dst.Lo &^ 0xffff}

@@ -14,10 +14,10 @@ import (
 // evidence here, for on a switch the sensor may see requests (broadcast) but no replies (unicast), and a router asks for
 // every address that others scan. So the walk does not count ARP; instead:
 //
-//   - 25 distinct targets silent within 10 s and no fewer silent than answered: low, score 25 to 49. A /24 router under the
+//   - 25 distinct targets asked for within 10 s that do not answer at once, and no fewer of them than of those that do: low, score 25 to 49. A /24 router under the
 //     internet's background noise asks for two or three silent addresses a second at most.
 //   - from 50 of them (5/s): 50, + 6 for each doubling, 60 at most: medium. The tools (arp-scan, nmap -PR) ask for hundreds.
-//   - another source is scanning the same network: 40 at most, with a note, because a router then asks on its behalf.
+//   - another source is trying many hosts of the same network: 40 at most, with a note, because a router then asks on its behalf.
 //
 // A /27 or smaller network has no 50 targets and is never more than low.
 const (
@@ -28,60 +28,58 @@ const (
 	arpSets    = 64
 )
 
-// arpSweeps keeps up to 512 hosts that asked for neighbours, in sets of eight; the one with the fewest silent ones goes.
+// arpSweeps keeps up to 512 hosts that asked for neighbours, in sets of eight; the one with the fewest goes.
 type arpSweeps struct {
 	host    [arpSets][8]arpHost
 	touched []*arpHost // in this tick
 }
 
 type arpHost struct {
-	addr             decode.Addr
-	used             bool
-	open             bool
-	window           int64
-	silent, answered uint32
-	answeredBefore   uint32 // in the window before: answers come 5 s before silence is known
-	lo, hi           decode.Addr
-	first, last      int64
-	lasted, emitted  int64
-	victim           scanVictim
+	addr            decode.Addr
+	used, open      bool
+	window          int64  // start
+	asked, answered uint32 // in the window; while open: since its start
+	asking          uint32 // asked in the last tick
+	lo, hi          decode.Addr
+	first, last     int64
+	lasted, emitted int64
+	victim          scanVictim
+	behalf          decode.Addr // who was trying the same network when it asked
 }
 
-// observe takes a source's ARP outcomes in, if it has any.
+// observe takes a source's ARP contacts in, if it has any.
 func (x *arpSweeps) observe(in *tally.Source, e *tally.Epoch) {
-	if in.Silent+in.Answered == 0 {
+	asked := in.Probes[conn.ProbeARP]
+	if asked == 0 && (in.Answered == 0 || in.NContacts == 0) {
 		return
 	}
-	var silent, answered, silentAll, answeredAll uint32
+	var answered, answeredAll uint32
 	lo, hi := decode.Addr{Hi: math.MaxUint64, Lo: math.MaxUint64}, decode.Addr{}
 	for i := range in.Contacts[:in.NContacts] {
 		c := &in.Contacts[i]
-		switch {
-		case c.Stage == conn.StageSilent:
-			silentAll++
-			if c.Probe == conn.ProbeARP {
-				silent++
-				if c.Dst.Less(lo) {
-					lo = c.Dst
-				}
-				if hi.Less(c.Dst) {
-					hi = c.Dst
-				}
-			}
-		case c.Stage >= conn.StageAnswered:
+		if c.Stage >= conn.StageAnswered {
 			answeredAll++
 			answered += one(c.Probe == conn.ProbeARP)
 		}
+		if c.Probe == conn.ProbeARP && c.Stage == conn.StageOpened {
+			if c.Dst.Less(lo) {
+				lo = c.Dst
+			}
+			if hi.Less(c.Dst) {
+				hi = c.Dst
+			}
+		}
 	}
-	silent, answered = part(in.Silent, silent, silentAll), part(in.Answered, answered, answeredAll)
-	if silent+answered == 0 {
+	answered = part(in.Answered, answered, answeredAll)
+	if asked+answered == 0 {
 		return
 	}
 	h := x.at(in.Addr)
-	h.add(in, e, silent, answered, lo, hi)
-	if silent > 0 {
-		x.touched = append(x.touched, h)
+	h.add(in, e, asked, answered)
+	if !hi.Less(lo) {
+		h.reach(lo, hi)
 	}
+	x.touched = append(x.touched, h)
 }
 
 // at finds a host or, with room made, takes it in.
@@ -93,7 +91,7 @@ func (x *arpSweeps) at(a decode.Addr) *arpHost {
 		if h.used && h.addr == a {
 			return h
 		}
-		if !h.used || least.used && h.silent < least.silent {
+		if !h.used || least.used && h.asked < least.asked {
 			least = h
 		}
 	}
@@ -101,23 +99,28 @@ func (x *arpSweeps) at(a decode.Addr) *arpHost {
 	return least
 }
 
-func (h *arpHost) add(in *tally.Source, e *tally.Epoch, silent, answered uint32, lo, hi decode.Addr) {
+func (h *arpHost) add(in *tally.Source, e *tally.Epoch, asked, answered uint32) {
 	now := e.End()
 	if h.open && now-h.lasted > arpQuiet {
 		*h = arpHost{addr: h.addr, used: true}
 	}
 	if !h.open && now-h.window > arpWindow {
-		*h = arpHost{addr: h.addr, used: true, window: now, answeredBefore: h.answered, first: in.First}
+		*h = arpHost{addr: h.addr, used: true, window: now, first: in.First}
 	}
 	h.last = in.Last
+	h.asked += h.asking
+	h.asking = asked
 	h.answered += answered
-	if silent == 0 {
+}
+
+// silent is how many of those asked before this tick have not answered: on a link an answer takes milliseconds.
+func (h *arpHost) silent() uint32 { return max(h.asked, h.answered) - h.answered }
+
+func (h *arpHost) reach(lo, hi decode.Addr) {
+	if h.hi == (decode.Addr{}) {
+		h.lo, h.hi = lo, hi
 		return
 	}
-	if h.silent == 0 {
-		h.lo, h.hi = lo, hi
-	}
-	h.silent += silent
 	if lo.Less(h.lo) {
 		h.lo = lo
 	}
@@ -130,10 +133,15 @@ func (h *arpHost) add(in *tally.Source, e *tally.Epoch, silent, answered uint32,
 func (a *Scan) judgeARP() {
 	now := a.e.End()
 	for _, h := range a.arp.touched {
-		if !h.open && (h.silent < arpTargets || h.silent < h.answered+h.answeredBefore) {
+		if by, ok := a.active.by(h.addr, (&aim{lo: h.lo, hi: h.hi}).cover(4)); ok {
+			h.behalf = by
+		}
+		if !h.open && (h.silent() < arpTargets || h.silent() < h.answered) {
 			continue
 		}
-		h.lasted = now
+		if h.asking > 0 {
+			h.lasted = now
+		}
 		if !h.open {
 			h.open = true
 			h.victim = (&aim{lo: h.lo, hi: h.hi}).cover(4)
@@ -148,9 +156,9 @@ func (a *Scan) judgeARP() {
 func (a *Scan) reportARP(h *arpHost, now int64) {
 	h.emitted = now
 	limit := capWeak
-	score := 25 + float64(h.silent-arpTargets)
-	if h.silent >= arpMany {
-		score = 50 + 6*math.Log2(float64(h.silent)/arpMany)
+	score := 25 + float64(h.silent()-min(h.silent(), arpTargets))
+	if h.silent() >= arpMany {
+		score = 50 + 6*math.Log2(float64(h.silent())/arpMany)
 	}
 	f := &a.f
 	*f = Finding{
@@ -158,22 +166,22 @@ func (a *Scan) reportARP(h *arpHost, now int64) {
 		Subject: Party{Prefix: hostVictim(h.addr, 4).prefix()},
 		Victim:  Party{Prefix: h.victim.prefix()},
 		Score:   int(min(score, 100)), Confidence: int(max(100-200*a.e.Link.LossRatio(), 10)),
-		Count: uint64(h.silent), First: h.first, Last: h.last, Quiet: arpQuiet,
+		Count: uint64(h.silent()), Total: true, First: h.first, Last: h.last, Quiet: arpQuiet,
 		Attack: []string{"T1046"},
 	}
-	if by, ok := a.active.by(h.addr, h.victim); ok {
+	if h.behalf != (decode.Addr{}) {
 		limit = capSpread
-		f.Notes = append(f.Notes, fmt.Sprintf("%s is scanning the same network: a router asks for its targets like this", by.Netip(h.victim.ver)))
+		f.Notes = append(f.Notes, fmt.Sprintf("%s was trying many hosts of the same network: a router asks for its targets like this", h.behalf.Netip(4)))
 	}
 	f.MaxScore = limit
 	span := max(h.last-h.first, tally.Tick)
 	f.Why = append(a.why[:0],
-		Measure{Name: "silent_targets", Value: float64(h.silent), Unit: "hosts", Threshold: arpTargets, Window: arpWindow},
+		Measure{Name: "silent_targets", Value: float64(h.silent()), Unit: "hosts", Threshold: arpTargets, Window: arpWindow},
 		Measure{Name: "answered_targets", Value: float64(h.answered), Unit: "hosts"},
-		Measure{Name: "rate", Value: round3(float64(h.silent+h.answered) / (float64(span) / 1e9)), Unit: "contacts/s"},
+		Measure{Name: "rate", Value: round3(float64(h.asked+h.asking) / (float64(span) / 1e9)), Unit: "contacts/s"},
 		Measure{Name: "loss_ratio", Value: a.e.Link.LossRatio()})
 	a.why = f.Why
-	f.Summary = fmt.Sprintf("%s asked for %d neighbours%s by ARP that did not answer, and %d that did, in %v", f.Subject.Prefix.Addr(), h.silent,
+	f.Summary = fmt.Sprintf("%s asked for %d neighbours%s by ARP that did not answer, and %d that did, in %v", f.Subject.Prefix.Addr(), h.silent(),
 		place(f.Victim.Prefix), h.answered, time.Duration(span).Round(100*time.Millisecond))
 	a.emit(f)
 }

@@ -149,10 +149,9 @@ func TestBenignLookAlikes(t *testing.T) {
 				w.try(second(i, 40), client, internet(i), 443, conn.ProbeACK, refused)
 			}
 		}},
-		{"flood victim", 0, func(w *world, r *rand.Rand) { // its resets and acknowledgements to spoofed sources
+		{"flood victim", 0, func(w *world, r *rand.Rand) { // its acknowledgements to spoofed sources (resets are no contacts)
 			for i := range 5000 {
 				w.try(second(i, 1000), client, internet(i), uint16(r.IntN(65536)), conn.ProbeACK, silent)
-				w.try(second(i, 1000), client, internet(i+9999), uint16(r.IntN(65536)), conn.ProbeOddTCP, silent)
 			}
 		}},
 		{"media and logs", 0, func(w *world, r *rand.Rand) { // UDP that nobody answers

@@ -176,6 +176,29 @@ func TestScanGrows(t *testing.T) {
 	}
 }
 
+// TestDistributed: eight sources that share a network's targets are one more finding; decoys, who repeat each other, are not.
+func TestDistributed(t *testing.T) {
+	for _, share := range []int{1, 0} {
+		w := newWorld()
+		for i := range 16 * 30 {
+			bot := i % 16
+			w.try(time.Duration(i)*20*time.Millisecond, fmt.Sprintf("203.0.113.%d", 100+bot), fmt.Sprintf("10.20.0.%d", (i/16+share*bot*15)%250), 445+uint16(i&share), syn, silent, conn.MarkMasscan)
+		}
+		crews := 0
+		for _, f := range w.judge() {
+			if f.Kind == "distributed" {
+				crews++
+				if s := severityScore(&f); s < 50 || s > 69 || f.Victim.Prefix.String() != "10.20.0.0/24" || f.Subject.Prefix.IsValid() {
+					t.Errorf("%+v", f)
+				}
+			}
+		}
+		if (crews > 0) != (share == 1) {
+			t.Errorf("share %d: %d findings", share, crews)
+		}
+	}
+}
+
 // TestReturnPath: only a handshake that the evidence holds proves it.
 func TestReturnPath(t *testing.T) {
 	for _, end := range []conn.Stage{conn.StageAnswered, conn.StageProven} {
@@ -259,7 +282,7 @@ func TestScanBounds(t *testing.T) {
 		}
 	}
 	a = NewScan(cfg)
-	if got := distinct(judgeAll(a, w.epochs())); len(got) != maxSameScans || a.Stats.Held == 0 {
+	if got := distinct(judgeAll(a, w.epochs())); len(got) != maxSameHost || a.Stats.Held == 0 {
 		t.Errorf("%d alerts of a pool, %d held", len(got), a.Stats.Held)
 	}
 }

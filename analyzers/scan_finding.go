@@ -35,7 +35,7 @@ func (a *Scan) report(s *scanSource, now int64) {
 		First: s.first, Last: s.last, Quiet: s.quiet(),
 		Why: a.why[:0], Notes: a.notes(s, limit),
 	}
-	if atLeast(x.port.hits, x.n, 90) {
+	if s.shape == scanHorizontal {
 		f.Victim.Port, f.Victim.Proto = uint16(x.port.port>>8), uint8(x.port.port)
 		if f.Victim.Port == 0 {
 			f.Victim.Proto = 0
@@ -50,14 +50,15 @@ func (a *Scan) report(s *scanSource, now int64) {
 		need = uint32(a.cfg.Hosts)
 	}
 	f.Score = score(s, pairs, need)
-	f.Count = uint64(s.count())
+	f.Count, f.Total = uint64(s.count()), true
 	f.Attack = attackIDs(s)
 	a.measure(s, hosts, ports)
 	f.Summary = summary(s, f, hosts, ports)
 	a.why = f.Why
-	s.emitted = now
+	s.emitted, s.news = now, false
 	a.active.renew(s, now)
 	a.emit(f)
+	a.crew(s, now)
 }
 
 // count is how many contacts the evidence has.
@@ -107,6 +108,8 @@ func (a *Scan) notes(s *scanSource, limit int) (notes []string) {
 		notes = append(notes, "one-way view: outcomes are not judged, only how many targets were tried")
 	case a.view.Mute():
 		notes = append(notes, "nobody answered anything within the last minute: the sensor may see one direction only")
+	case s.test == testUnanswered:
+		notes = append(notes, "found before silence was certain: no answer within a second")
 	case s.test.ofTried():
 		notes = append(notes, "found by what was tried, not by what failed")
 	}
@@ -148,6 +151,7 @@ func (a *Scan) measure(s *scanSource, hosts, ports uint32) {
 		add("log_likelihood_ratio", round3(float64(s.peak)/micro), "nats", byRatio, 0)
 	} else {
 		add("tried_contacts", float64(s.windowOpened), "contacts", 0, window)
+		add("answered_contacts", float64(s.answered), "contacts", 0, 0)
 		add("system_ports", float64(count64(s.system)), "ports", systemThreshold(s.test), window)
 	}
 	if s.unknown > 0 {
@@ -206,13 +210,16 @@ func summary(s *scanSource, f *Finding, hosts, ports uint32) string {
 	default:
 		fmt.Fprintf(&b, "%d ports on %d hosts%s", ports, hosts, place(f.Victim.Prefix))
 	}
-	span := time.Duration(s.last - s.first).Round(100 * time.Millisecond)
+	span := time.Duration(s.last - s.first).Round(time.Millisecond)
+	if span > time.Second {
+		span = span.Round(100 * time.Millisecond)
+	}
 	if s.test.ofTried() {
 		fmt.Fprintf(&b, " in %v", span)
 	} else {
 		fmt.Fprintf(&b, " in %v: %d silent, %d refused, %d answered", span, s.silent, s.refused, s.answered)
 	}
-	if marks := markWords(s); marks != "" && s.marked() {
+	if marks := markWords(s.marks); marks != "" && s.marked() {
 		fmt.Fprintf(&b, "; headers as of %s", marks)
 	}
 	return b.String()
@@ -229,13 +236,13 @@ func place(p netip.Prefix) string {
 	return " of " + p.String()
 }
 
-func markWords(s *scanSource) string {
+func markWords(marks conn.Marks) string {
 	var names []string
 	for _, m := range [...]struct {
 		mark conn.Marks
 		name string
 	}{{conn.MarkZMap, "ZMap"}, {conn.MarkMasscan, "masscan"}, {conn.MarkMirai, "Mirai"}, {conn.MarkNmap, "Nmap"}} {
-		if s.marks&m.mark != 0 {
+		if marks&m.mark != 0 {
 			names = append(names, m.name)
 		}
 	}

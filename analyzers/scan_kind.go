@@ -3,7 +3,6 @@ package analyzers
 import (
 	"time"
 
-	"weir/decode"
 	"weir/decode/conn"
 )
 
@@ -70,18 +69,23 @@ const (
 	testWalk scanTest = iota
 	testFailedHosts
 	testFailedPorts
+	testUnanswered
 	testTriedPorts
+	testTriedNetwork
 	testMarkedHosts
 	testTriedHosts
 	testCount
 )
 
 // ofTried reports whether a test looks at what was tried, not at what failed.
-func (t scanTest) ofTried() bool { return t >= testTriedPorts }
+func (t scanTest) ofTried() bool { return t >= testUnanswered }
 
 // systemPorts is how many distinct system ports make a port scan whatever they answered. A client of a domain controller
 // uses up to 16: 53, 88, 135, 139, 389, 445, 464, 593, 636 by TCP and 53, 88, 123, 137, 138, 389, 464 by UDP.
 const systemPorts = 20
+
+// networkPorts is the same for the hosts of a network. Fewer, because the finding is of low severity.
+const networkPorts = 16
 
 // meets makes one test. Cheap conditions stand first: it runs for every source of a tick.
 func (a *Scan) meets(s *scanSource, t scanTest) bool {
@@ -95,16 +99,40 @@ func (a *Scan) meets(s *scanSource, t scanTest) bool {
 			s.answeredOnPort()*4 <= (s.fails.port.hits+s.fails.n)/2
 	case testFailedPorts:
 		return !oneWay && s.fails.n >= ports && atLeast(s.fails.host.hits, s.fails.n, 90) && s.failedPorts.count() >= ports
+	case testUnanswered:
+		return !oneWay && s.unanswered(min(hosts, ports))
 	case testTriedPorts:
 		return s.windowOpened >= ports && atLeast(s.tries.host.hits, s.tries.n, 90) && count64(s.system) >= systemPorts &&
 			s.ports.Count() >= uint64(ports)
+	case testTriedNetwork:
+		return s.windowOpened >= ports && atLeast(s.tries.block.hits, s.tries.n, 90) && !atLeast(s.tries.host.hits, s.tries.n, 75) &&
+			count64(s.system) >= networkPorts && s.ports.Count() >= uint64(ports) && (oneWay || 2*s.answered >= s.windowOpened)
 	case testMarkedHosts:
-		return s.windowOpened >= hosts && 2*max(s.toolHits, s.markHits) >= s.windowOpened && s.hosts.Count() >= uint64(hosts)
+		marked := max(s.toolHits, s.markHits)
+		return s.windowOpened >= hosts && (10*marked >= 9*s.windowOpened || oneWay && 2*marked >= s.windowOpened) && s.hosts.Count() >= uint64(hosts)
 	case testTriedHosts:
 		return oneWay && s.windowOpened >= hosts && atLeast(s.tries.port.hits, s.tries.n, 90) &&
 			!usualPort(uint16(s.tries.port.port>>8)) && s.hosts.Count() >= uint64(hosts)
 	}
 	return false
+}
+
+// unanswered reports that of enough contacts that are a second old or older, at most a quarter was answered: nearly as
+// good as silence, which is known after 5 s. Only for probes that are answered as a rule, to one network, that are no
+// peers' ports.
+func (s *scanSource) unanswered(enough uint32) bool {
+	if s.settled < enough+s.unknown || 4*s.answered > s.settled-s.unknown || !s.tries.near() || s.tries.n < enough/2 {
+		return false
+	}
+	probe, _, ok := s.tries.mainProbe()
+	if !ok || probe != conn.ProbeSYN && probe != conn.ProbeEcho {
+		return false
+	}
+	v := s.verdict(testUnanswered)
+	if v.shape >= scanStrobe && 20*s.answered > s.settled {
+		return false // failures will show what of it is the scan
+	}
+	return v.shape != scanBlock && max(s.hosts.Count(), s.ports.Count()) >= uint64(enough)
 }
 
 // answeredOnPort estimates how many contacts with the port of most failures were answered.
@@ -171,7 +199,7 @@ func (s *scanSource) verdict(t scanTest) (v scanVerdict) {
 
 // limit is the highest score that a verdict may have, 0 if it is no scan: the benign look-alikes.
 func (s *scanSource) limit(t scanTest, v *scanVerdict) int {
-	if t == testTriedHosts {
+	if t == testTriedHosts || t == testTriedNetwork {
 		return capUsual
 	}
 	if t.ofTried() {
@@ -186,9 +214,9 @@ func (s *scanSource) limit(t scanTest, v *scanVerdict) int {
 	if !a.near() && (v.kind == scanACK || v.kind == scanMaimon) {
 		return 0
 	}
-	if 10*ports >= 4*pairs && 10*hosts >= 7*pairs { // every failure another host and another port
+	if 10*ports >= 4*pairs && 10*hosts >= 4*pairs && 10*a.low <= a.n { // each host a high port of its own, or two: TCP and UDP
 		switch {
-		case a.near() && 5*answered >= all, !a.near() && 10*answered >= all, !a.near() && s.failed() < 64:
+		case 10*answered >= all, !a.near() && s.failed() < 64:
 			return 0
 		case !a.near():
 			return capSpread
@@ -228,8 +256,8 @@ func (a *Scan) open(s *scanSource, now int64) {
 			return
 		}
 		s.name(t, v)
-		a.report(s, now)
 		s.lasted = now
+		a.report(s, now)
 		return
 	}
 }
@@ -237,26 +265,30 @@ func (a *Scan) open(s *scanSource, now int64) {
 func (s *scanSource) name(t scanTest, v scanVerdict) {
 	_, _, _, pairs := s.aimed(t)
 	s.test, s.kind, s.shape, s.victim, s.decided = t, v.kind, v.shape, v.victim, pairs
+	s.convinced = s.seen
 }
 
 // grow renames an open scan that has become clearly another one: twice the contacts of the last decision, and a wider shape
 // or a wider victim. A wider victim is at least 8 bits wider (IPv6: 16).
 //
 // A scan that was found by what it tried is judged by its failures from when they suffice: they are the better evidence.
-func (a *Scan) grow(s *scanSource) {
+func (a *Scan) grow(s *scanSource) (renamed bool) {
 	if s.test.ofTried() && a.meets(s, testWalk) {
-		if v := s.verdict(testWalk); v.shape == s.shape && v.victim == s.victim && s.limit(testWalk, &v) > 0 {
-			s.test = testWalk
-			_, _, _, s.decided = s.aimed(testWalk)
+		if v := s.verdict(testWalk); s.limit(testWalk, &v) > 0 {
+			if v.kind.special() == s.kind.special() && v.shape <= s.shape && s.victim.covers(v.victim) {
+				v = scanVerdict{s.kind, s.shape, s.victim} // the same one
+			}
+			renamed = v != scanVerdict{s.kind, s.shape, s.victim}
+			s.name(testWalk, v)
 		}
 	}
 	x, _, _, pairs := s.aimed(s.test)
 	if pairs < 2*s.decided {
-		return
+		return renamed
 	}
 	v := s.verdict(s.test)
 	if v.kind.special() != s.kind.special() {
-		return // see changed
+		return renamed // see changed
 	}
 	wider := v.shape > s.shape && !(s.shape == scanVertical && v.shape < scanBlock)
 	switch {
@@ -268,7 +300,7 @@ func (a *Scan) grow(s *scanSource) {
 	switch {
 	case wider:
 	case v.shape == scanVertical, s.shape == scanVertical, s.victim.width == 0, s.victim.covers(v.victim):
-		return
+		return renamed
 	default:
 		v.kind, v.shape = s.kind, s.shape
 		least := uint8(8)
@@ -280,66 +312,5 @@ func (a *Scan) grow(s *scanSource) {
 		}
 	}
 	s.name(s.test, v)
-}
-
-// activeScans are the scans that are named now. Their number is bounded, and so is that of one victim: a flood over many
-// ports from a pool of spoofed sources must not become an alert a source.
-type activeScans struct {
-	list []activeScan
-}
-
-type activeScan struct {
-	src    decode.Addr
-	victim scanVictim
-	until  int64
-}
-
-const (
-	maxActive    = 1024
-	maxSameScans = 16
-)
-
-// admit enters a scan if there is room.
-func (x *activeScans) admit(s *scanSource, v scanVictim, now int64) bool {
-	same := 0
-	for i := range x.list {
-		if v.width > 0 && x.list[i].victim == v {
-			same++
-		}
-	}
-	if len(x.list) >= maxActive || same >= maxSameScans {
-		return false
-	}
-	x.list = append(x.list, activeScan{s.addr, v, now + s.quiet()})
 	return true
-}
-
-// renew keeps a scan in the list for as long as it lasts.
-func (x *activeScans) renew(s *scanSource, now int64) {
-	for i := range x.list {
-		if x.list[i].src == s.addr {
-			x.list[i].victim, x.list[i].until = s.victim, now+s.quiet()
-			return
-		}
-	}
-}
-
-func (x *activeScans) expire(now int64) {
-	kept := x.list[:0]
-	for _, s := range x.list {
-		if s.until >= now {
-			kept = append(kept, s)
-		}
-	}
-	x.list = kept
-}
-
-// by reports whether another source is scanning what v covers.
-func (x *activeScans) by(other decode.Addr, v scanVictim) (decode.Addr, bool) {
-	for i := range x.list {
-		if s := &x.list[i]; s.src != other && (v.covers(s.victim) || s.victim.covers(v)) {
-			return s.src, true
-		}
-	}
-	return decode.Addr{}, false
 }

@@ -114,9 +114,10 @@ func (t *scanTable) weigh(s *scanSource) {
 
 // scanSource is what is known of one source: about 600 bytes, no pointer.
 type scanSource struct {
-	addr decode.Addr
-	seen int64 // ns, end of the last tick with contacts
-	ver  uint8
+	addr       decode.Addr
+	seen       int64 // ns, end of the last tick with contacts
+	seenBefore int64 // of the one before
+	ver        uint8
 
 	// The scan that it was named for, if kind is not scanNone.
 	kind            scanKind
@@ -124,6 +125,8 @@ type scanSource struct {
 	test            scanTest
 	lasted, emitted int64 // ns: last evidence, last finding
 	held            int64 // not judged again before
+	convinced       int64 // ns: last time that the walk was above zero
+	news            bool  // evidence that no finding has told
 	decided         uint32
 	victim          scanVictim
 
@@ -141,6 +144,8 @@ type scanSource struct {
 	// Window of fan-out since window: what was tried.
 	window             int64
 	windowOpened       uint32
+	settledAt          int64  // ns; for settled
+	settled, settling  uint32 // of windowOpened: tried a second ago or earlier; and when settledAt was
 	toolHits, markHits uint32
 	tool               uint16
 	marks              conn.Marks
@@ -153,8 +158,18 @@ func (s *scanSource) failed() uint32 { return s.refused + s.silent }
 
 // age ends what is over before a tick is taken in: the scan, the evidence, the window.
 func (s *scanSource) age(now, window int64) {
+	if now-s.settledAt >= int64(time.Second) {
+		s.settledAt, s.settled, s.settling = now, s.settling, s.windowOpened
+		if now-s.seenBefore >= int64(time.Second) {
+			s.settled = s.windowOpened
+		}
+	}
+	s.seenBefore = now
 	if s.kind != scanNone {
-		if now-s.lasted > s.quiet() || s.test == testWalk && s.llr <= 0 || s.changed() {
+		if s.llr > 0 || s.test != testWalk {
+			s.convinced = now
+		}
+		if now-s.lasted > s.quiet() || now-s.convinced > scanDoubt || s.changed() {
 			s.restart(now)
 		}
 		return
@@ -172,10 +187,14 @@ func (s *scanSource) age(now, window int64) {
 	}
 }
 
+// scanDoubt is how long the walk must have been at or below zero until a scan is over. One tick in which the open ports
+// among many answer does not end it.
+const scanDoubt = int64(10 * time.Second)
+
 // restart drops scan and evidence; credit stays.
 func (s *scanSource) restart(now int64) {
 	s.kind, s.shape, s.test, s.held, s.decided, s.victim = scanNone, 0, 0, 0, 0, scanVictim{}
-	s.lasted, s.emitted = 0, 0
+	s.lasted, s.emitted, s.news = 0, 0, false
 	s.llr, s.peak, s.first, s.last = min(s.llr, 0), 0, 0, 0
 	s.opened, s.unknown, s.proven = 0, 0, 0
 	s.refused, s.silent, s.answered, s.answeredBefore, s.earlier = 0, 0, 0, 0, 0
@@ -190,6 +209,7 @@ func (s *scanSource) forgetFailures() {
 
 func (s *scanSource) newWindow(now int64) {
 	s.window, s.windowOpened, s.toolHits, s.markHits = now, 0, 0, 0
+	s.settledAt, s.settled, s.settling = now, 0, 0
 	s.tool, s.marks, s.system = 0, 0, 0
 	s.hosts, s.ports, s.tries = tally.HLL{}, tally.HLL{}, aim{}
 }
@@ -230,12 +250,12 @@ func (s *scanSource) sight(c *tally.SampledContact, o outcome) {
 	case outcomeFailed:
 		s.fails.add(c, port, s.ver)
 		s.failedHosts.add(scramble(c.Dst.Lo, c.Dst.Hi^1))
-		s.failedPorts.add(scramble(uint64(port), 2))
+		s.failedPorts.add(scramble(uint64(c.Port), 2))
 		s.failures.add(scramble(c.Rank, 3))
 	case outcomeAnswered:
 		s.goodPort.add(port)
 	}
-	if c.Stage == conn.StageSilent || c.Stage == conn.StageUnknown || c.Probe == conn.ProbeARP || c.Probe == conn.ProbeOddTCP || groupAddr(c.Dst) {
+	if c.Stage == conn.StageSilent || c.Stage == conn.StageUnknown || c.Probe == conn.ProbeARP || groupAddr(c.Dst) {
 		return // its attempt was counted when it was made, or does not count
 	}
 	s.tries.add(c, port, s.ver)

@@ -60,8 +60,10 @@ func (w *world) try(at time.Duration, src, dst string, port uint16, probe conn.P
 	}
 	add(0, conn.StageOpened)
 	switch end {
-	case conn.StageSilent, conn.StageUnknown:
+	case conn.StageSilent:
 		add(5*time.Second, end)
+	case conn.StageUnknown:
+		add(300*time.Millisecond, end)
 	case conn.StageRefused, conn.StageAnswered:
 		add(20*time.Millisecond, end)
 	case conn.StageProven:
@@ -322,8 +324,14 @@ func TestScanKinds(t *testing.T) {
 			if f.Victim.Port != c.port {
 				t.Errorf("port %d, want %d", f.Victim.Port, c.port)
 			}
-			if s := severityScore(f); s < 50 || s > 69 {
-				t.Errorf("score %d of %d is not medium", f.Score, f.MaxScore)
+			top := f // fan-out may see it first, with a low score; failures follow
+			for i := range got {
+				if severityScore(&got[i]) > severityScore(top) {
+					top = &got[i]
+				}
+			}
+			if s := severityScore(top); s < 50 || s > 69 {
+				t.Errorf("score %d of %d is not medium", top.Score, top.MaxScore)
 			}
 			if n := max(f.measure("failed_contacts")+f.measure("answered_contacts"), f.measure("tried_contacts")); int(n) > c.contacts {
 				t.Errorf("named after %v contacts, want %d", n, c.contacts)

@@ -72,14 +72,14 @@ const (
 
 // outcomeOf says what a contact's stage means to the walk:
 //   - SYN and echo: refused and silent are failures, answered is a success.
-//   - NULL, FIN, Xmas: no stack sends them; refused (closed) and silent (open or filtered) are failures.
+//   - NULL, FIN, Xmas and other flags without SYN, ACK and RST: no stack sends them; refused (closed) and silent (open or filtered) are failures.
 //   - ACK and FIN-ACK outside of any connection are also what is left of connections that the sensor forgot or never saw
 //     begin. A server's go to its clients' high ports, so only those to system ports count; no answer is a success.
 //   - UDP: answered is a success. Refused is a failure, but not of QUIC (443), which browsers try and firewalls refuse,
 //     nor of traceroute's ports. Silence is normal in UDP (media, logs, P2P); it is a failure only on ports of services that
 //     answer whom they hear and that scanners look for.
 //   - Other protocols: refused is a failure.
-//   - ARP has its own test; other TCP flags are mostly connections picked up in the middle; multicast has no one target.
+//   - ARP has its own test; multicast has no one target.
 func outcomeOf(c *tally.SampledContact) outcome {
 	if c.Stage < conn.StageSilent || groupAddr(c.Dst) {
 		return outcomeNone
@@ -91,7 +91,7 @@ func outcomeOf(c *tally.SampledContact) outcome {
 			return outcomeAnswered
 		}
 		return outcomeFailed
-	case conn.ProbeNull, conn.ProbeFIN, conn.ProbeXmas:
+	case conn.ProbeNull, conn.ProbeFIN, conn.ProbeXmas, conn.ProbeOddTCP:
 		if !answered {
 			return outcomeFailed
 		}

@@ -35,7 +35,7 @@ func (v *View) Observe(e *tally.Epoch) {
 	at.twoWay += e.Link.VisibleTwoWay
 	at.oneWay += e.Link.VisibleOneWay
 	for i := range e.Services {
-		if e.Services[i].BackPackets > 0 {
+		if s := &e.Services[i]; s.BackPackets > 0 || s.Refused > 0 {
 			v.heard = v.now + 1
 			break
 		}
