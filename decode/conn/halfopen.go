@@ -16,7 +16,7 @@ const ways = 4
 // set is one cache line: what a lookup in four entries needs.
 type set struct {
 	tag  [ways]uint64 // hash|1; 0 empty
-	last [ways]int64
+	last [ways]int64 // of the last packet; 0 while empty
 }
 
 // half is a flow of which one packet was seen, or several equal SYNs.
@@ -63,22 +63,28 @@ func (s *shard) findHalf(hash uint64, k *decode.Key) int {
 	return -1
 }
 
-// place is where an entry of a hash stands or would be put: at its tag, in a free way, or over the one of its set that was
-// idle longest.
+// place is where an entry of a hash stands or would be put: at its tag, or over the one of its set that was idle longest,
+// free ones first. Without a branch that depends on times: a flood makes those unpredictable.
 func (s *shard) place(hash uint64) int {
 	at := int(hash & uint64(len(s.sets)-1))
-	line, way := &s.sets[at], 0
+	line := &s.sets[at]
+	low, high := 0, 2
+	lowLast, highLast := line.last[0], line.last[2]
+	if line.last[1] < lowLast {
+		low, lowLast = 1, line.last[1]
+	}
+	if line.last[3] < highLast {
+		high, highLast = 3, line.last[3]
+	}
+	if highLast < lowLast {
+		low = high
+	}
 	for w := range ways {
-		switch {
-		case line.tag[w] == hash|1:
-			return at*ways + w
-		case line.tag[w] == 0:
-			way = w
-		case line.tag[way] != 0 && line.last[w] < line.last[way]:
-			way = w
+		if line.tag[w] == hash|1 {
+			low = w
 		}
 	}
-	return at*ways + way
+	return at*ways + low
 }
 
 // addHalf makes room for an entry, which may overwrite another.
@@ -98,7 +104,7 @@ func (s *shard) addHalf(hash uint64, out *Out) *half {
 
 // dropHalf frees an entry without a record: it moved to the table.
 func (s *shard) dropHalf(n int) {
-	s.sets[n/ways].tag[n%ways] = 0
+	s.sets[n/ways].tag[n%ways], s.sets[n/ways].last[n%ways] = 0, 0
 	s.stats.LiveHalfOpen--
 }
 

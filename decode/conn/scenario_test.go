@@ -335,3 +335,26 @@ func TestFragments(t *testing.T) {
 		t.Errorf("records %+v", r)
 	}
 }
+
+// frame is an IPv4 packet of the raw link type.
+func frame(b []byte, proto byte, src, dst uint32, sport, dport uint16, seq, ack uint32, flags byte, payload int) []byte {
+	header := 20
+	if proto == protoUDP {
+		header = 8
+	}
+	b = append(b[:0], 0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, proto, 0, 0)
+	binary.BigEndian.PutUint16(b[2:], uint16(20+header+payload))
+	b = binary.BigEndian.AppendUint32(b, src)
+	b = binary.BigEndian.AppendUint32(b, dst)
+	b = binary.BigEndian.AppendUint16(b, sport)
+	b = binary.BigEndian.AppendUint16(b, dport)
+	if proto == protoUDP {
+		b = binary.BigEndian.AppendUint16(b, uint16(8+payload))
+		b = append(b, 0, 0)
+	} else {
+		b = binary.BigEndian.AppendUint32(b, seq)
+		b = binary.BigEndian.AppendUint32(b, ack)
+		b = append(b, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
+	}
+	return append(b, make([]byte, payload)...)
+}

@@ -22,7 +22,8 @@ func flipped(p *decode.Packet) bool {
 	return false
 }
 
-// serverTCP lists Zeek's likely_server_ports of TCP, as its base scripts fill it.
+// serverTCP lists Zeek's likely_server_ports of TCP, as its scripts fill it (the redefinitions listed with
+// https://docs.zeek.org/en/master/scripts/base/init-bare.zeek.html#id-likely_server_ports), and POP3 and MySQL.
 func serverTCP(port uint16) bool {
 	switch port {
 	case 21, 2811, // ftp, gridftp
@@ -30,14 +31,14 @@ func serverTCP(port uint16) bool {
 		80, 81, 631, 1080, 3128, 8000, 8080, 8888, // http
 		135, 139, 445, 389, 3268, 502, // dce_rpc, smb, ldap, modbus
 		443, 465, 563, 585, 614, 636, 989, 990, 992, 993, 995, 5223, // ssl
-		1434, 3306, 5432, 6379, 1883, 3389, // mysql, postgresql, redis, mqtt, rdp
+		3306, 5432, 6379, 1883, 3389, // mysql, postgresql, redis, mqtt, rdp
 		5222, 5269, 6666, 6667, 6668, 6669, 20000: // xmpp, irc, dnp3
 		return true
 	}
 	return false
 }
 
-// serverUDP lists Zeek's likely_server_ports of UDP, as its base scripts fill it.
+// serverUDP lists the same of UDP.
 func serverUDP(port uint16) bool {
 	switch port {
 	case 53, 137, 5353, 5355, // dns
