@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"pgregory.net/rapid"
 	"weir/decode"
 	"weir/decode/conn"
 )
@@ -149,6 +150,83 @@ func TestFullDetails(t *testing.T) {
 	if len(e.Sources) != 20 || sampled != cfg.Details || e.Link.Loss[LossSources] != 17 {
 		t.Errorf("%d sources, %d with samples, %d lost; want 20, %d and 17", len(e.Sources), sampled, e.Link.Loss[LossSources], cfg.Details)
 	}
+}
+
+// TestIndexUnderChurn: after every replacement each entry is found in its bucket once, before the first empty slot.
+func TestIndexUnderChurn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		entries := rapid.IntRange(1, 40).Draw(t, "entries")
+		x := newIndex(64)
+		x.hash = make([]uint64, 0, entries) // 8 buckets for few entries: some are empty when the table is full
+		weight := map[int]uint64{}
+		for range rapid.IntRange(0, 200).Draw(t, "steps") {
+			hash := rapid.Uint64Range(0, 7).Draw(t, "bucket")<<16 | rapid.Uint64Range(0, 3).Draw(t, "tag")
+			place, ok := x.free(hash)
+			if !ok {
+				place = x.least(hash, func(place int) uint64 { return weight[place] })
+				x.replace(place, hash)
+			}
+			weight[place] = rapid.Uint64Range(0, 3).Draw(t, "weight")
+		}
+		found := map[int]uint64{}
+		for b := range x.slots {
+			for i, s := range x.slots[b] {
+				if s == 0 {
+					if i+1 < ways && x.slots[b][i+1] != 0 {
+						t.Fatalf("bucket %d has a hole", b)
+					}
+					continue
+				}
+				place := int(s&0xffff) - 1
+				if _, twice := found[place]; twice || &x.slots[b] != x.bucket(x.hash[place]) || s&^0xffff != tag(x.hash[place]) {
+					t.Fatalf("slot %x of bucket %d is wrong", s, b)
+				}
+				found[place] = x.hash[place]
+			}
+		}
+		if len(found) != len(x.hash) || len(x.hash) > entries {
+			t.Fatalf("%d slots for %d entries", len(found), len(x.hash))
+		}
+	})
+}
+
+// TestDetailsUnderChurn: details and their owners name each other, and a source that never went without a detail has the
+// sample that a set of its contacts would give.
+func TestDetailsUnderChurn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := tiny()
+		cfg.Sources, cfg.Details = 8, 3
+		s := NewShard(cfg, 7)
+		for range rapid.IntRange(0, 200).Draw(t, "steps") {
+			s.Contact(&conn.Contact{
+				Time: 1, Src: v4(rapid.Uint32Range(0, 12).Draw(t, "src")), Dst: v4(rapid.Uint32Range(0, 30).Draw(t, "dst")), Proto: 6, Ver: 4,
+			})
+		}
+		src := s.sources
+		for i := range src.detail[:src.given] {
+			if owner := src.detail[i].owner; int(src.entry[owner].detail) != i+1 {
+				t.Fatalf("detail %d belongs to source %d, which has %d", i, owner, src.entry[owner].detail)
+			}
+		}
+		given := 0
+		for i := range src.used() {
+			v := &src.entry[i]
+			if int(v.place) != i {
+				t.Fatalf("source %d takes itself for %d", i, v.place)
+			}
+			n := min(1, v.weight())
+			if v.detail != 0 {
+				given++
+				n = uint64(src.detail[v.detail-1].ncontacts)
+			}
+			if !v.incomplete && n != min(v.weight(), SampleSize) {
+				t.Fatalf("source %d has %d contacts, %d sampled", i, v.weight(), n)
+			}
+		}
+		if given != src.given {
+			t.Fatalf("%d sources have details, %d are given", given, src.given)
+		}
+	})
 }
 
 // TestMemoryIsConstant counts ten million sources that are seen once, over many ticks.

@@ -77,7 +77,7 @@ func anyStep(t *rapid.T) step {
 	switch rapid.IntRange(0, 4).Draw(t, "what") {
 	case 0:
 		p := synPacket(t)
-		p.Time, p.Key.A, p.Hash = rapid.Int64Range(1e9, 1e9+100).Draw(t, "time"), v4(rapid.Uint32Range(1, 9).Draw(t, "src")), rapid.Uint64().Draw(t, "hash")
+		p.Time, p.Key.A, p.Hash = rapid.Int64Range(1e9, 1e9+2).Draw(t, "time"), v4(rapid.Uint32Range(1, 9).Draw(t, "src")), rapid.Uint64().Draw(t, "hash")
 		return step{packet: &p, event: conn.EvNew | conn.EvOrig | conn.EvAttempt}
 	case 1, 2:
 		return step{contact: anyContact(t)}
@@ -307,6 +307,7 @@ func TestClasses(t *testing.T) {
 		{&p, conn.EvUnasked | conn.EvNew, ClassUnasked},
 		{&p, conn.EvFragment, ClassFragment},
 		{&p, conn.EvFragment | conn.EvOrig | conn.EvAnswered, ClassNormal},
+		{&p, conn.EvFragment | conn.EvUntracked, ClassFragment},
 		{&p, conn.EvUntracked, ClassCount},
 		{&tcp, conn.EvStray | conn.EvOrig | conn.EvNew, ClassStray},
 		{&tcp, conn.EvOrig, ClassStray},

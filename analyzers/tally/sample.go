@@ -40,10 +40,10 @@ func (s *sample) reset() { s.head, s.limit = s.head[:0], ^uint64(0) }
 func classOf(p *decode.Packet, ev conn.Event) Class {
 	const inside = conn.EvAnswered | conn.EvEstablished
 	switch {
+	case ev&conn.EvFragment != 0 && ev&inside == 0: // also one whose datagram is not known
+		return ClassFragment
 	case ev&conn.EvUntracked != 0:
 		return ClassCount
-	case ev&conn.EvFragment != 0 && ev&inside == 0:
-		return ClassFragment
 	case ev&conn.EvUnasked != 0:
 		return ClassUnasked
 	case ev&(conn.EvOrig|conn.EvStray) == 0:

@@ -219,8 +219,10 @@ func (s *Shard) Slow(c *conn.Slow) {
 // Lose adds n to a cause of loss that this package does not count itself: it counts LossCut, LossSources, LossServices and
 // LossPrints.
 func (s *Shard) Lose(cause Loss, n uint64) {
-	s.used = true
-	s.link.Loss[cause] += n
+	if n != 0 {
+		s.used = true
+		s.link.Loss[cause] += n
+	}
 }
 
 // reset forgets the tick, but not the contacts. It costs what was used.
