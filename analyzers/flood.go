@@ -15,7 +15,8 @@ import (
 // window of one second; the tick whose sum reaches a floor fires. Kinds:
 //
 //	syn            handshakes without the completing ACK, and most are so; or the CUSUM of SYN against SYN-ACK
-//	udp, icmp      packets or bits of what was not answered
+//	udp            packets or bits of what was not answered
+//	icmp           packets or bits, answered or not: nobody has use for so many echoes
 //	ack, rst       TCP outside of any connection
 //	fragment       fragments of what was not answered
 //	connection     completed handshakes
@@ -35,8 +36,7 @@ import (
 // What it mistakes. A scan of one host or network asks each port once, so at host and prefix SYN, ACK, RST and UDP packets
 // count as a flood only if they come from ≥ 256 senders or repeat ≥ 16 times a port; a port scan by as many machines looks
 // like a flood, and a flood of one source over random ports like a scan until it exceeds two probes for each port a second
-// or the floor in bits. A flood that the victim answers in full (DNS questions, pings of one source) is load, and left to
-// baselines. Reflection of a few packets a second (well below a floor) cannot be told from backscatter and stays silent. A
+// or the floor in bits. A flood of questions that the victim answers in full (DNS) is load, and left to baselines. Reflection of a few packets a second (well below a floor) cannot be told from backscatter and stays silent. A
 // one-way view cannot see answers: findings say so.
 //
 // Score: 60 at the floor, 20 more for each factor of ten, at most the kind's cap.

@@ -54,9 +54,8 @@ func (f *Flood) add(s *floodSum, v *tally.Service) {
 	case v.Key.Proto == protoUDP:
 		f.addUDP(s, v)
 	case v.Key.Proto == protoICMP || v.Key.Proto == protoICMPv6:
-		s.n[mEcho] += v.Packets
-		s.n[mEchoBytes] += v.Bytes
-		addUnanswered(&s.n, mICMP, mICMPBytes, v, 1)
+		s.n[mICMP] += v.Packets - min(v.Packets, v.Fragments)
+		s.n[mICMPBytes] += v.Bytes - min(v.Bytes, v.FragBytes)
 	}
 	if v.Fragments > 0 {
 		s.addFragments(v)
@@ -91,7 +90,7 @@ func (f *Flood) addUDP(s *floodSum, v *tally.Service) {
 	if v.Key.Role == tally.RoleServer && f.oneWay[v.Key.Port] {
 		share = 10
 	}
-	addUnanswered(&s.n, mUDP, mUDPBytes, v, share)
+	addUnanswered(&s.n, v, share)
 	if v.Key.Role == tally.RoleFolded {
 		s.n[mFolded] += s.n[mUDP] - before
 	}
@@ -99,7 +98,7 @@ func (f *Flood) addUDP(s *floodSum, v *tally.Service) {
 
 // addUnanswered counts what was not answered, fragments apart. The packet that asks is always counted as unanswered, its
 // answer comes later: each packet of the service beyond those of conversations under way excuses one.
-func addUnanswered(c *floodCounts, packets, bytes floodMetric, v *tally.Service, share uint64) {
+func addUnanswered(c *floodCounts, v *tally.Service, share uint64) {
 	talking := v.Packets - min(v.Packets, v.Unanswered)
 	answers := v.BackPackets - min(v.BackPackets, talking)
 	n := v.Unanswered - min(v.Unanswered, answers)
@@ -109,7 +108,7 @@ func addUnanswered(c *floodCounts, packets, bytes floodMetric, v *tally.Service,
 		size -= min(size, v.FragBytes)
 	}
 	all := v.Unanswered - min(v.Unanswered, v.Fragments)
-	c.mulAdd(packets, bytes, n/share, size, all)
+	c.mulAdd(mUDP, mUDPBytes, n/share, size, all)
 }
 
 // addFragments counts fragments of what was not answered.
@@ -130,11 +129,26 @@ func (s *floodSum) addFragments(v *tally.Service) {
 	s.n.mulAdd(mFrag, mFragBytes, n, v.FragBytes, v.Fragments)
 }
 
+// fewStreams is how many servers one host may have a stream with whose other direction was not seen yet.
+const fewStreams = 4
+
+// streams reports whether the service of a reflector's port also sends lasting streams, which at the start of a capture
+// nobody seems to have asked for: IKE and its NAT traversal, OpenVPN, remote desktop, TURN, games. From few senders these
+// are UDP like any other.
+func streams(port uint16) bool {
+	switch port {
+	case 500, 1194, 3389, 3478, 4500, 27015:
+		return true
+	}
+	return false
+}
+
 // addAnswers counts answers that nobody asked for, by what they are: from a known reflector or a SYN-ACK amplification,
 // echo replies ICMP, the rest UDP without an answer.
 func (f *Flood) addAnswers(s *floodSum, v *tally.Service) {
 	switch {
-	case v.Key.Proto == protoTCP, v.Key.Proto == protoUDP && f.reflects[v.Key.Port]:
+	case v.Key.Proto == protoTCP,
+		v.Key.Proto == protoUDP && f.reflects[v.Key.Port] && (!streams(v.Key.Port) || v.Sources.Count() > fewStreams):
 		s.n[mAmp] += v.Packets
 		s.n[mAmpBytes] += v.Bytes
 		s.reflected += v.Fragments

@@ -176,7 +176,11 @@ func (f *Flood) detail(w *Finding, kinds uint16, k *tally.ServiceKey, level floo
 	if kind != kindMulti {
 		f.sign(w, &s, k, level)
 	}
-	return f.accuse(w, &s, k.Ver, kind)
+	who := f.accuse(w, &s, k.Ver, kind)
+	if port, n := s.topPort(); kind == kindAmplification && n > 0 {
+		who = fmt.Sprintf(" from port %d", port) + who
+	}
+	return who
 }
 
 // accuse names the senders where a few carry the flood.

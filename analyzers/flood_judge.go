@@ -84,8 +84,7 @@ func (f *Flood) judgeHost(services []tally.Service, total *floodCounts) {
 
 // judgeService judges one service of an active host.
 func (f *Flood) judgeService(h *floodVictim, s *tally.Service) {
-	portless := s.Key.Port == 0 && s.Key.Proto != protoICMP && s.Key.Proto != protoICMPv6
-	if s.Key.Role != tally.RoleServer || portless {
+	if s.Key.Role != tally.RoleServer || s.Key.Port == 0 {
 		return
 	}
 	var sum floodSum
@@ -210,8 +209,7 @@ func (f *Flood) carried(k floodKind, v *floodVictim, last tally.ServiceKey, rest
 }
 
 // judgeReflected finds amplification among UDP that conn does not take for answers, because it knows no service at the
-// source port or knows one at the victim's, too: most of the sampled packets come from reflectors' ports, and from many
-// senders (one may be a VPN). The UDP alarms of the host are then the same flood.
+// source port or knows one at the victim's, too: most of the sampled packets come from reflectors' ports. The UDP alarms of the host are then the same flood.
 func (f *Flood) judgeReflected(h *floodVictim, from int) {
 	l := floodLoad{value: h.sum[mUDP], floor: f.cfg.AmplificationPerSecond, unit: floodRules[kindAmplification].unit}
 	if l.value < l.floor || f.details == 0 || f.view.OneWay() {
@@ -221,11 +219,12 @@ func (f *Flood) judgeReflected(h *floodVictim, from int) {
 	s := f.sampled(kindUDP.mask(), &h.key, levelHost)
 	n := 0
 	for i := range s.heads {
-		if f.kindsOf(&s.heads[i])&kindAmplification.mask() != 0 {
+		h := &s.heads[i]
+		if f.kindsOf(h)&kindAmplification.mask() != 0 && (s.distinct > fewStreams || !streams(h.SrcPort)) {
 			n++
 		}
 	}
-	if s.n < MinAttackSample || n*100 < s.n*subjectPercent || s.distinct <= fewSenders {
+	if s.n < MinAttackSample || n*100 < s.n*subjectPercent {
 		return
 	}
 	f.alarms = append(f.alarms[:from], slices.DeleteFunc(f.alarms[from:], func(a floodAlarm) bool { return a.kind == kindUDP })...)

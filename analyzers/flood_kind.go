@@ -49,13 +49,13 @@ type floodRule struct {
 // noBytes stands for the bytes of kinds that count no packets.
 const noBytes = metrics
 
-// Caps: what only costs bandwidth or may be a rush of real clients stops short of critical (90). Levels: later fragments
-// and reflected answers know no port of the victim; completed and slow connections exhaust one server, not a network, and
+// Caps: what only costs bandwidth or may be a rush of real clients stops short of critical (90). Levels: ICMP,
+// later fragments and reflected answers know no port of the victim; completed and slow connections exhaust one server, not a network, and
 // a network with a thousand of them a second is only busy.
 var floodRules = [floodKinds + 1]floodRule{
 	kindSYN:           {"syn", "SYN flood", "handshakes/s", mSYN, noBytes, 100, "T1499.001", true, [3]bool{true, true, true}, true},
 	kindUDP:           {"udp", "UDP flood", "packets/s", mUDP, mUDPBytes, 100, "T1498.001", true, [3]bool{true, true, true}, true},
-	kindICMP:          {"icmp", "ICMP flood", "packets/s", mICMP, mICMPBytes, 89, "T1498.001", true, [3]bool{true, true, true}, false},
+	kindICMP:          {"icmp", "ICMP flood", "packets/s", mICMP, mICMPBytes, 89, "T1498.001", false, [3]bool{false, true, true}, false},
 	kindACK:           {"ack", "ACK flood", "packets/s", mACK, mACKBytes, 100, "T1499.001", false, [3]bool{true, true, true}, true},
 	kindRST:           {"rst", "RST flood", "packets/s", mRST, mRSTBytes, 89, "T1498.001", false, [3]bool{true, true, true}, true},
 	kindFragment:      {"fragment", "fragment flood", "packets/s", mFrag, mFragBytes, 89, "T1498.001", true, [3]bool{false, true, true}, false},
@@ -110,7 +110,7 @@ func (f *Flood) strength(c *floodCounts) uint32 {
 
 // active reports whether a tick's counts are worth a window: 1 % of a floor. A flood that spreads evenly has 10 % of its
 // floor in each tick; ticks below 1 % before the first one above are not counted, at most 9 % of a floor. All handshakes
-// and echo requests count, so that busy services are watched before they are attacked.
+// count, so that busy services are watched before they are attacked.
 func (f *Flood) active(c *floodCounts) bool {
 	for m, n := range c {
 		if n*100 >= f.floors[m] {
@@ -134,7 +134,6 @@ func floorsOf(c *FloodConfig) (floors floodCounts) {
 	}
 	floors[mSYN], floors[mProven], floors[mSlow] = c.SYNPerSecond, c.ConnectionsPerSecond, c.SlowConnections
 	floors[mAmp], floors[mAmpBytes] = c.AmplificationPerSecond, max(c.AmplificationBits/8, 1)
-	floors[mEcho], floors[mEchoBytes] = floors[mICMP], floors[mICMPBytes]
 	return floors
 }
 
@@ -154,14 +153,7 @@ const (
 // test judges whether kind k holds for what c counts of v. rest: c is what alarms of parts left over.
 func (f *Flood) test(k floodKind, level floodLevel, v *floodVictim, c *floodCounts, rest bool) (floodLoad, bool) {
 	l := f.load(k, c)
-	switch k {
-	case kindICMP:
-		if level == levelService && countBoth(&v.senders) >= floodSenders {
-			all := *c
-			all[mICMP], all[mICMPBytes] = c[mEcho], c[mEchoBytes]
-			l = f.load(k, &all)
-		}
-	case kindSlow:
+	if k == kindSlow {
 		l.value = v.slow.sum
 	}
 	if l.value < l.floor {

@@ -51,6 +51,9 @@ func (f *Flood) kindsOf(h *tally.Header) uint16 {
 	case tally.ClassNormalSYN:
 		return kindConnection.mask()
 	case tally.ClassFragment:
+		if h.Proto == protoUDP && (f.reflects[h.SrcPort] || h.SrcPort == 0) {
+			return kindFragment.mask() | kindAmplification.mask()
+		}
 		return kindFragment.mask()
 	case tally.ClassStray:
 		if h.Flags&decode.FlagRST != 0 {
@@ -188,4 +191,20 @@ func (s *floodSample) subjects() []sender {
 		}
 	}
 	return nil
+}
+
+// topPort is the most frequent source port, and how many headers have it.
+func (s *floodSample) topPort() (port uint16, n int) {
+	var counts [1 << 16]uint16
+	for i := range s.heads {
+		if h := &s.heads[i]; h.SrcPort != 0 && counts[h.SrcPort] < 0xffff {
+			counts[h.SrcPort]++
+		}
+	}
+	for p, c := range counts {
+		if int(c) > n {
+			port, n = uint16(p), int(c)
+		}
+	}
+	return port, n
 }

@@ -174,6 +174,7 @@ func TestFloodFloors(t *testing.T) {
 		{"udp", "udp 10.10.10.10:9", 5000, func(r *river, n int) { r.ask(host, 9, protoUDP, n, 100, 0) }},
 		{"udp beside answers", "udp 10.10.10.10:53", 5000, func(r *river, n int) { r.ask(host, 53, protoUDP, n+1000, 100, 1000) }},
 		{"icmp", "icmp 10.10.10.10", 5000, func(r *river, n int) { r.ask(host, 0, protoICMP, n, 100, 0) }},
+		{"icmp answered", "icmp 10.10.10.10", 5000, func(r *river, n int) { r.ask(host, 0, protoICMP, n, 100, n) }},
 		{"unasked echo replies", "icmp 10.10.10.10", 5000, func(r *river, n int) { r.answers(host, 0, protoICMP, n, 100) }},
 		{"rst", "rst 10.10.10.10:80", 5000, func(r *river, n int) {
 			s := r.to(host, 80, protoTCP)
@@ -195,6 +196,7 @@ func TestFloodFloors(t *testing.T) {
 		{"amplification from several ports", "amplification 10.10.10.10", 300, func(r *river, n int) {
 			r.answers(host, 123, protoUDP, n/2, 400)
 			r.answers(host, 4500, protoUDP, n-n/2, 400)
+			r.senders(&r.epoch.Services[1], 20)
 		}},
 		{"TCP reflection", "amplification 10.10.10.10", 300, func(r *river, n int) { r.answers(host, 443, protoTCP, n, 60) }},
 		{"amplification of a prefix", "amplification 10.10.10.0/24", 300, func(r *river, n int) {
@@ -236,8 +238,7 @@ func TestFloodBits(t *testing.T) {
 			s.UnansweredBytes = uint64(b)
 		}},
 		{"icmp 10.10.10.10", 12_500_000, func(r *river, b int) {
-			s := r.ask(host, 0, protoICMP, 100, 0, 0)
-			s.UnansweredBytes = uint64(b)
+			r.ask(host, 0, protoICMP, 100, 0, 0).Bytes = uint64(b)
 		}},
 		{"fragment 10.10.10.10", 12_500_000, func(r *river, b int) {
 			s := r.ask(host, 0, protoUDP, 100, 0, 0)
@@ -456,10 +457,14 @@ func TestFloodLookAlikes(t *testing.T) {
 		{"NTP server", func(r *river, i int) { r.ask(host, 123, protoUDP, 1500, 90, 1490) }},
 		{"syslog server", func(r *river, i int) { r.ask(host, 514, protoUDP, 3000, 200, 0) }},
 		{"multicast video", func(r *river, i int) { r.ask("239.1.2.3", 5000, protoUDP, 2000, 1350, 0) }},
-		{"ping -f of one host, answered", func(r *river, i int) {
+		{"pings by many, answered", func(r *river, i int) {
 			s := r.to(host, 0, protoICMP)
-			s.Packets, s.Bytes, s.BackPackets = 2000, 2000*98, 2000
-			r.senders(s, 1)
+			s.Packets, s.Bytes, s.BackPackets = 400, 400*98, 400
+			r.senders(s, 100)
+		}},
+		{"VPN stream from a reflector's port, its other direction not seen", func(r *river, i int) {
+			r.answers(host, 4500, protoUDP, 200, 400)
+			r.senders(&r.epoch.Services[0], 1)
 		}},
 		{"masscan of one host's ports", func(r *river, i int) {
 			for p := range 1000 {

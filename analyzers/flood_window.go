@@ -23,10 +23,8 @@ const (
 	mBack                         // TCP packets from the victim
 	mUDP                          // UDP packets without the answers such traffic has; fragments are mFrag
 	mUDPBytes                     //
-	mICMP                         // the same of ICMP and ICMPv6
+	mICMP                         // ICMP and ICMPv6, answered or not; fragments are mFrag
 	mICMPBytes                    //
-	mEcho                         // all ICMP packets, answered or not
-	mEchoBytes                    //
 	mACK                          // TCP outside of any connection
 	mACKBytes                     //
 	mRST                          // RST outside of any connection
