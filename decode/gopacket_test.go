@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"strings"
 	"testing"
@@ -213,16 +214,19 @@ func optionsOf(o *TCPOptions) string {
 func gopacketOptions(l *layers.TCP) string {
 	var o TCPOptions
 	o.Len = uint8(l.DataOffset)*4 - 20
-	size := 0
+	size, kinds := 0, fnv.New32a()
 	for _, option := range l.Options {
 		size += max(int(option.OptionLength), 1)
-		o.Layout = layout(o.Layout, uint8(option.OptionType))
+		kinds.Write([]byte{uint8(option.OptionType) + 1})
 		if option.OptionType > tcpNop {
 			o.value(uint8(option.OptionType), option.OptionData)
 		}
 	}
 	for ; size < int(o.Len); size++ {
-		o.Layout = layout(o.Layout, tcpEnd)
+		kinds.Write([]byte{tcpEnd + 1})
+	}
+	if o.Len > 0 {
+		o.Layout = max(kinds.Sum32(), 1)
 	}
 	return optionsOf(&o)
 }

@@ -80,65 +80,71 @@ const (
 	tcpTS     = 8
 )
 
-// layoutTS is the layout of NOP, NOP, timestamps: nearly all segments but SYNs.
-var layoutTS = layout(layout(layout(0, tcpNop), tcpNop), tcpTS)
-
 // parse reads the options b.
 func (o *TCPOptions) parse(b []byte) {
 	o.Len = uint8(len(b))
 	if len(b) == 12 && be32(b) == 0x0101080a {
-		o.Layout, o.Present = layoutTS, OptTS
+		o.Layout, o.Present = layoutNNT, OptTS
 		o.TSVal, o.TSEcr = be32(b[4:]), be32(b[8:])
 		return
 	}
+	var h uint32 = layoutBasis
 	for i := 0; i < len(b); {
 		kind := b[i]
-		o.Layout = layout(o.Layout, kind)
+		h = (h ^ (uint32(kind) + 1)) * layoutPrime
 		if kind == tcpNop {
 			i++
 			continue
 		}
 		if kind == tcpEnd { // what follows is padding
 			for range len(b) - i - 1 {
-				o.Layout = layout(o.Layout, tcpEnd)
+				h = (h ^ (tcpEnd + 1)) * layoutPrime
 			}
-			return
+			break
 		}
 		if i+2 > len(b) || b[i+1] < 2 || i+int(b[i+1]) > len(b) {
 			o.Present |= OptBad
-			return
+			break
 		}
-		o.value(kind, b[i+2:i+int(b[i+1])])
-		i += int(b[i+1])
+		end := i + int(b[i+1])
+		o.value(kind, b[i+2:end])
+		i = end
+	}
+	if len(b) > 0 {
+		o.Layout = max(h, 1)
 	}
 }
 
 // value reads one option's value; an option of the wrong size counts for the layout only.
 func (o *TCPOptions) value(kind uint8, v []byte) {
-	switch {
-	case kind == tcpMSS && len(v) == 2:
+	switch uint16(kind)<<8 | uint16(len(v)) {
+	case tcpMSS<<8 | 2:
 		o.MSS = be16(v)
 		o.Present |= OptMSS
-	case kind == tcpWScale && len(v) == 1:
+	case tcpWScale<<8 | 1:
 		o.WScale = v[0]
 		o.Present |= OptWScale
-	case kind == tcpSACKOK && len(v) == 0:
+	case tcpSACKOK << 8:
 		o.Present |= OptSACKOK
-	case kind == tcpSACK && len(v)%8 == 0:
+	case tcpSACK<<8 | 8, tcpSACK<<8 | 16, tcpSACK<<8 | 24, tcpSACK<<8 | 32:
 		o.Present |= OptSACK
-	case kind == tcpTS && len(v) == 8:
+	case tcpTS<<8 | 8:
 		o.TSVal, o.TSEcr = be32(v), be32(v[4:])
 		o.Present |= OptTS
 	}
 }
 
-// layout adds an option kind to the hash of those before it; never 0. (FNV-1a over the kinds, each plus 1.)
-func layout(h uint32, kind uint8) uint32 {
-	if h == 0 {
-		h = 2166136261
-	}
-	return max((h^(uint32(kind)+1))*16777619, 1)
-}
+// A layout is the 32-bit FNV-1a hash of the option kinds, each plus 1, and never 0
+// (http://www.isthe.com/chongo/tech/comp/fnv/).
+const (
+	layoutBasis = 2166136261
+	layoutPrime = 16777619
+
+	// NOP, NOP, timestamps: nearly all segments but SYNs.
+	layoutN   = (layoutBasis ^ (tcpNop + 1)) * layoutPrime % (1 << 32)
+	layoutNN  = (layoutN ^ (tcpNop + 1)) * layoutPrime % (1 << 32)
+	layoutNNT = (layoutNN ^ (tcpTS + 1)) * layoutPrime % (1 << 32)
+)
 
 // udp reads a UDP header and enters the tunnels that UDP carries. A length of 0 stands in jumbograms (RFC 2675) and in
 // packets that were still to be cut; one beyond the IP packet lies.
