@@ -5,6 +5,7 @@ const (
 	maxTags       = 16 // VLAN tags, MPLS labels and other shims of one link layer
 	maxExtensions = 16 // extension headers of one IP header
 	maxTunnels    = 8
+	maxAttributes = 64 // of an NFLOG message; presence words of a radiotap header
 )
 
 // Decoder decodes frames. It holds only the hash secret: safe for concurrent use.

@@ -303,7 +303,11 @@ func (w *walk) nflog() {
 	if !w.need(0, 4) {
 		return
 	}
-	for off := 4; w.need(off, 4); {
+	for off, n := 4, 0; w.need(off, 4); n++ {
+		if n == maxAttributes {
+			w.stop(WhyDepth)
+			return
+		}
 		size, kind := int(be16(w.b[off:])), be16(w.b[off+2:])
 		if kind&0xff == 0 || w.b[off+3] == 0 {
 			size, kind = size>>8|size&0xff<<8, kind>>8|kind<<8

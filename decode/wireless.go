@@ -54,6 +54,10 @@ func (w *walk) radiotap(off int) {
 			w.stop(WhyLength)
 			return
 		}
+		if field == 4*maxAttributes {
+			w.stop(WhyDepth)
+			return
+		}
 	}
 	if first&tsft != 0 {
 		field = (field+7)&^7 + 8
