@@ -41,14 +41,7 @@ func (s *shard) firstFragment(p *decode.Packet) {
 	if !p.MoreFrag {
 		return // an atomic fragment is the whole datagram
 	}
-	header := uint32(8)
-	if p.Key.Proto == protoTCP {
-		header = 20
-	}
 	length := p.IPLen - min(p.IPLen, p.L4-p.L3)
-	if length < header {
-		s.stats.FragTiny++
-	}
 	set := s.flight(p)
 	f := &set[0]
 	for i := range set {

@@ -16,7 +16,7 @@ const ways = 4
 // set is one cache line: what a lookup in four entries needs.
 type set struct {
 	tag  [ways]uint64 // hash|1; 0 empty
-	last [ways]int64 // of the last packet; 0 while empty
+	last [ways]int64  // of the last packet; 0 while empty
 }
 
 // half is a flow of which one packet was seen, or several equal SYNs.

@@ -84,7 +84,7 @@ func (s *shard) packet(p *decode.Packet, out *Out) Event {
 	case p.FragOff != 0:
 		return s.laterFragment(p, out)
 	case p.End-p.L4 < headerSize(p.Key.Proto):
-		return EvUntracked
+		return s.headless(p)
 	}
 	var ev Event
 	if p.Frag {
@@ -95,6 +95,17 @@ func (s *shard) packet(p *decode.Packet, out *Out) Event {
 		ev |= s.refusal(p, out)
 	}
 	return ev | s.flow(p, out)
+}
+
+// headless counts a packet whose transport header is not there: a first fragment that leaves it out on purpose (RFC 1858).
+func (s *shard) headless(p *decode.Packet) Event {
+	if !p.Frag {
+		return EvUntracked
+	}
+	if !p.Cut {
+		s.stats.FragTiny++
+	}
+	return EvUntracked | EvFragment
 }
 
 // headerSize is how much of a transport header has to be captured for its packet to count: TCP options are not needed.
@@ -136,7 +147,7 @@ func (s *shard) flow(p *decode.Packet, out *Out) Event {
 	case h.repeatedBy(p):
 		s.sets[n/ways].last[n%ways] = s.now
 		h.repeats = saturate16(h.repeats, 1)
-		h.repeatBytes += p.IPLen
+		h.repeatBytes = saturate32(h.repeatBytes, p.IPLen)
 		return EvRetrans | h.senderEvent() | outerEvent(p)
 	case h.reopenedBy(p):
 		asked := s.takeOver(&h.bits, h.first, h.askedAgo, p)
@@ -240,9 +251,9 @@ func outerEvent(p *decode.Packet) Event {
 	return 0
 }
 
-// repeatedBy tells whether a packet is the same SYN again.
+// repeatedBy tells whether a packet is the same SYN again, and the entry has room to count it.
 func (h *half) repeatedBy(p *decode.Packet) bool {
-	return h.proto == protoTCP && h.sender == 0 && h.flags == p.Flags && p.Flags&(decode.FlagSYN|decode.FlagACK|decode.FlagRST|decode.FlagFIN) == decode.FlagSYN &&
+	return h.proto == protoTCP && h.sender == 0 && h.repeats != 0xffff && h.flags == p.Flags && p.Flags&(decode.FlagSYN|decode.FlagACK|decode.FlagRST|decode.FlagFIN) == decode.FlagSYN &&
 		p.Seq == h.seq && p.Reverse == (h.bits&bitOrigB != 0)
 }
 

@@ -224,6 +224,65 @@ func TestReuse(t *testing.T) {
 	}
 }
 
+// TestSweep lets ticks alone end what timed out, and the census find the connection that never asks.
+func TestSweep(t *testing.T) {
+	p := newTape(t)
+	p.segments("c S 100 0 0; s S. 900 101 0; c . 101 901 0; c P. 101 901 20; s . 901 121 0") // half a request
+	p.play(0, frame(nil, protoUDP, client, server, 40001, 4444, 0, 0, 0, 9))
+	p.play(0, frame(nil, protoUDP, client, server, 40002, 4444, 0, 0, 0, 9))
+	p.play(0, frame(nil, protoUDP, client, server, 40002, 4444, 0, 0, 0, 9))
+	var slow []int64
+	for range 700 {
+		p.wait(100)
+		for _, w := range p.out.Slow {
+			if w.Resp.Netip(4).String() != "192.0.2.1" || w.RespPort != 9999 {
+				t.Fatalf("slow: %+v", w)
+			}
+			slow = append(slow, (p.now-start)/1e9)
+		}
+		p.out.Slow = p.out.Slow[:0]
+	}
+	if len(p.records) != 2 || p.records[0].Close != CloseIdle || p.records[1].Close != CloseIdle {
+		t.Errorf("after 70 s: records %+v", p.records)
+	}
+	if len(slow) < 3 || len(slow) > 5 || slow[0] < 30 {
+		t.Errorf("seen slow at %v s, want every ten from the thirtieth on", slow)
+	}
+	p.tcp(0, 's', "P.", 901, 121, 100)
+	p.wait(20_000)
+	if len(p.out.Slow) != 0 {
+		t.Errorf("slow after the responder answered: %+v", p.out.Slow)
+	}
+}
+
+// TestScanFromServerPort sends probes from a server's port: they are contacts all the same.
+func TestScanFromServerPort(t *testing.T) {
+	for _, f := range [][]byte{
+		frame(nil, protoTCP, client, server, 80, 9999, 100, 0, 0x02, 0),
+		frame(nil, protoTCP, client, server, 80, 9999, 100, 0, 0x01, 0),
+		frame(nil, protoTCP, client, server, 80, 9999, 100, 0, 0, 0),
+		frame(nil, protoUDP, client, server, 53, 111, 0, 0, 0, 0),
+	} {
+		p := newTape(t)
+		p.play(0, f)
+		p.wait(5000)
+		if got := strings.Join(p.steps, " "); got != "opened silent" {
+			t.Errorf("% x: %s", f, got)
+		}
+	}
+}
+
+// TestRepeats sends one SYN more often than a half-open entry counts.
+func TestRepeats(t *testing.T) {
+	p := newTape(t)
+	for range 70_000 {
+		p.tcp(0, 'c', "S", 100, 0, 0)
+	}
+	if r := p.end(); len(r) != 1 || r[0].O.Packets != 70_000 || r[0].O.IPBytes != 70_000*40 || r[0].State != StateS0 {
+		t.Errorf("records %+v", r)
+	}
+}
+
 func icmp(src, dst uint32, kind, code byte, quote []byte) []byte {
 	b := append(frame(nil, protoUDP, src, dst, 0, 0, 0, 0, 0, 0)[:20], kind, code, 0, 0, 0, 0, 0, 0)
 	b = append(b, quote...)
@@ -322,12 +381,15 @@ func TestFragments(t *testing.T) {
 		t.Errorf("second fragment: %b", ev)
 	}
 	p.play(1, cut(1400, 2000, true))
+	if ev := p.play(1, cut(0, 0, true)); ev != EvUntracked|EvFragment {
+		t.Errorf("first fragment without a header: %b", ev)
+	}
 	p.play(1, cut(2960, 3000, false))
 	var s Stats
 	for i := range decode.Shards {
 		s.Add(p.tables.Stats(i))
 	}
-	if s.FragOrphan != 1 || s.FragOverlap != 1 || s.FragTiny != 0 {
+	if s.FragOrphan != 1 || s.FragOverlap != 1 || s.FragTiny != 1 {
 		t.Errorf("counters %+v", s)
 	}
 	r := p.end()

@@ -3,13 +3,15 @@ package conn
 import "weir/decode"
 
 // flipped tells whether a first packet looks like an answer whose question was missed, so that its sender is the
-// responder: Zeek's WantConnection of TCP and UDP.
+// responder: Zeek's WantConnection of TCP and UDP. Unlike Zeek's it does not believe a server's port in what no server
+// sends, TCP without SYN, ACK and RST, or UDP to a system port: scanners use such source ports.
 func flipped(p *decode.Packet) bool {
 	_, src := p.Src()
 	_, dst := p.Dst()
 	switch p.Key.Proto {
 	case protoTCP:
-		if p.Flags&(flagSYN|flagACK) == flagSYN || !serverTCP(src) {
+		opening := p.Flags&(flagSYN|flagACK) == flagSYN
+		if opening || p.Flags&(flagSYN|flagACK|flagRST) == 0 || !serverTCP(src) {
 			return false
 		}
 		if serverTCP(dst) {
@@ -17,7 +19,7 @@ func flipped(p *decode.Packet) bool {
 		}
 		return true
 	case protoUDP:
-		return serverUDP(src) && !serverUDP(dst)
+		return serverUDP(src) && !serverUDP(dst) && dst >= 1024
 	}
 	return false
 }
