@@ -6,6 +6,8 @@ import (
 	"compress/gzip"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -129,4 +131,36 @@ func recordsOf(t testing.TB, path string, withOuter bool) []Record {
 		tables.Flush(i, out)
 	}
 	return records
+}
+
+// TestCorpus plays every capture through roomy and tiny tables and holds what must be true of any traffic.
+func TestCorpus(t *testing.T) {
+	if corpus() == "" {
+		t.Skip("WEIR_CORPUS is not set")
+	}
+	files, err := filepath.Glob(filepath.Join(corpus(), "*/*cap*"))
+	if err != nil || len(files) < 100 {
+		t.Fatalf("%d captures (%v)", len(files), err)
+	}
+	d, total := decode.NewDecoder(1), 0
+	for _, file := range files {
+		if strings.Contains(file, "ground-truth") {
+			continue
+		}
+		var pkts []decode.Packet
+		readFrames(t, file, func(f *decode.Frame) {
+			var p decode.Packet
+			d.Decode(f, &p)
+			p.Data = nil
+			if len(pkts) < 100_000 {
+				pkts = append(pkts, p)
+			}
+		})
+		total += len(pkts)
+		for _, cfg := range []Config{roomy(), tiny()} {
+			res := replay(t, cfg, pkts, 16)
+			res.check(t, pkts)
+		}
+	}
+	t.Logf("%d captures, %d packets", len(files), total)
 }
