@@ -68,6 +68,20 @@ func BenchmarkContact(b *testing.B) {
 			}
 		}
 	})
+	b.Run("spoofed/together", func(b *testing.B) {
+		b.ReportAllocs()
+		var batch [64]conn.Contact
+		for i := range b.N {
+			src := uint32(i) * 2654435761
+			batch[i%len(batch)] = conn.Contact{Time: int64(i) * 1000, Src: v4(src), Dst: v4(1), Port: 80, Proto: 6, Ver: 4, Shard: uint8(src >> 26)}
+			if i%len(batch) == len(batch)-1 {
+				Contacts(sh, batch[:])
+			}
+			if i%100_000 == 0 {
+				m.Merge(&e, 1, sh)
+			}
+		}
+	})
 	b.Run("scanner", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := range b.N {

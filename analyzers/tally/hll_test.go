@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"pgregory.net/rapid"
 	"weir/decode"
 )
 
@@ -61,6 +62,20 @@ func TestHLLUnion(t *testing.T) {
 	if ab != both || b != both {
 		t.Error("union of the parts differs from the sketch of all")
 	}
+}
+
+// TestHLLMergeTakesMaximum compares the merge by words with one by registers.
+func TestHLLMergeTakesMaximum(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var a, b, want HLL
+		for i := range a {
+			a[i], b[i] = rapid.Uint8Max(mostRank).Draw(t, "a"), rapid.Uint8Max(mostRank).Draw(t, "b")
+			want[i] = max(a[i], b[i])
+		}
+		if a.Merge(&b); a != want {
+			t.Fatalf("%v, want %v", a, want)
+		}
+	})
 }
 
 func TestHLLEmptyAndFull(t *testing.T) {

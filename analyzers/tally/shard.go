@@ -73,7 +73,8 @@ type Shard struct {
 	memory   memory
 	keys     keys
 	key      uint64
-	used     bool // anything was counted in this tick
+	touched  uint64 // keeps early loads from being optimised away
+	used     bool   // anything was counted in this tick
 }
 
 // NewShard returns an empty shard whose sketches are keyed by key: fixed in replays, one secret of the site live. It panics
@@ -143,71 +144,11 @@ func (s *Shard) print(p *decode.Packet, ev conn.Event) {
 	e.add(p, &s.keys)
 	if e.tool && ev&conn.EvAttempt != 0 {
 		addr, _ := p.Src()
-		src := s.sources.at(addr, p.Key.Ver, p.Time)
+		src := s.sources.at(addr, p.Key.Ver, p.Time, s.keys.addrWith(addr, uint64(p.Key.Ver)))
 		src.tool = max(src.tool, e.label)
 		src.toolHits++
 	}
 }
-
-// Contact counts one step of a contact. Steps of a contact come in order.
-func (s *Shard) Contact(c *conn.Contact) {
-	s.used = true
-	switch c.Stage {
-	case conn.StageUnknown:
-		s.link.ContactsUnknown++
-	case conn.StageSilent, conn.StageRefused, conn.StageAnswered:
-		s.link.ContactsKnown++
-	case conn.StageProven:
-		var h Header
-		if headerOfSYN(&h, c, &s.keys); h.Rank < s.samples[ClassNormalSYN].limit {
-			s.samples[ClassNormalSYN].put(&h)
-		}
-	}
-	rank := s.keys.rankContact(c)
-	first := s.first(c, rank)
-	if !first && c.Stage != conn.StageOpened {
-		return
-	}
-	src := s.sources.at(c.Src, c.Ver, c.Time)
-	if !first {
-		src.repeats++
-		return
-	}
-	s.sources.step(src, c, rank)
-	if c.Marks != 0 && c.Stage == conn.StageOpened {
-		src.marks |= c.Marks
-		src.markHits++
-	}
-}
-
-// first reports whether a step belongs to a first contact and was not counted before, and remembers it.
-//
-// A probe with odd flags is a contact of its own, so that a flag scan shows that follows a SYN scan of the same ports; but
-// where a SYN was answered before, late segments are expected and count as repeats.
-func (s *Shard) first(c *conn.Contact, rank uint64) bool {
-	minute := uint64(c.Time / int64(time.Minute))
-	hash := s.keys.addrWith(c.Src, rank)
-	place, st := s.memory.find(hash, minute)
-	if c.Stage != conn.StageOpened {
-		st, counts := st.next(c.Stage)
-		if st != 0 {
-			s.memory.settle(hash, place, st)
-		}
-		return counts
-	}
-	if st == 0 && oddFlags(c.Probe) {
-		syn := *c
-		syn.Probe = conn.ProbeSYN
-		if _, st := s.memory.find(s.keys.addrWith(c.Src, s.keys.rankContact(&syn)), minute); st >= stateLate {
-			return false
-		}
-	}
-	s.memory.store(hash, minute, place, max(st, stateOpened))
-	return st == 0
-}
-
-// oddFlags reports whether a probe is a TCP segment that asks for no connection.
-func oddFlags(p conn.Probe) bool { return p >= conn.ProbeNull && p <= conn.ProbeOddTCP }
 
 // Slow counts a connection that a census found slow.
 func (s *Shard) Slow(c *conn.Slow) {

@@ -58,9 +58,8 @@ func (s *source) weight() uint64 {
 		uint64(s.stage[conn.StageRefused]) + uint64(s.stage[conn.StageAnswered])
 }
 
-// at finds or makes the entry of an address.
-func (t *sources) at(addr decode.Addr, ver uint8, time int64) *source {
-	hash := t.keys.addrWith(addr, uint64(ver))
+// at finds or makes the entry of an address; hash is that of the address with its version.
+func (t *sources) at(addr decode.Addr, ver uint8, time int64, hash uint64) *source {
 	tag := tag(hash)
 	for _, s := range t.bucket(hash) {
 		if s == 0 {
