@@ -52,8 +52,8 @@ import (
 // Where 80 % of the probes were of one special sort, that names the kind, and the shape only the victim: null, fin, xmas,
 // ack, maimon (flags as in nmap(1)), udp, icmp_sweep, arp_sweep. A prefix is /24 or shorter (IPv6: /64), as far as /16 (/32);
 // targets spread wider have no victim. The kind is chosen at the crossing. While a scan lasts it may grow, vertical to
-// block or horizontal to strobe to block, and its victim may widen; both need twice the contacts of the last decision and
-// are new alerts: a handful at most for the largest scan.
+// block or horizontal to strobe to block, and its victim may widen; both need half as many contacts again as the last decision
+// and are new alerts: a handful at most for the largest scan.
 //
 // The subject is the source. Its return path is proven only if it completed a handshake within the evidence.
 //
@@ -190,7 +190,7 @@ func (a *Scan) judge(src *scanSource, in *tally.Source) {
 		src.walk(&a.step, t)
 	}
 	if src.kind == scanNone {
-		if now >= src.held {
+		if now >= src.held && now-src.emitted >= int64(time.Second) {
 			a.open(src, now)
 		}
 		return
@@ -201,7 +201,7 @@ func (a *Scan) judge(src *scanSource, in *tally.Source) {
 	}
 	if fresh {
 		src.lasted, src.news = now, true
-		if a.grow(src) || now-src.emitted >= int64(time.Second) {
+		if a.grow(src, now) || now-src.emitted >= int64(time.Second) {
 			a.report(src, now)
 		}
 	}

@@ -21,10 +21,13 @@ type activeScan struct {
 	victim scanVictim
 	since  int64 // first evidence
 	until  int64
-	source *scanSource
+	source *scanSource // its place in the table
 	print  scanPrint
 	failed bits128 // targets that had failed when it was named
 }
+
+// of reports whether the scan is that source's: its place in the table may be another's by now.
+func (x *activeScan) of(s *scanSource) bool { return x.source == s && x.src == s.addr }
 
 // scanPrint is what sources of one tool have in common.
 type scanPrint struct {
@@ -37,19 +40,27 @@ func (p scanPrint) like(o scanPrint) bool {
 	return p.tool != 0 && p.tool == o.tool || p.marks&o.marks != 0
 }
 
+// Bounds of what is named at a time.
 const (
 	maxActive     = 1024
-	maxSameHost   = 16
-	maxSamePrefix = 128
-	crewSize      = 8
+	maxSameHost   = 16  // of one host
+	maxSamePrefix = 128 // of one network
 	maxCrews      = 16
 	maxBusy       = 256
 )
 
-// admit enters a scan if there is room.
+// crewSize is from how many sources on a scan is distributed. nmap's decoys are five by habit, and share their targets.
+const crewSize = 8
+
+// admit enters a scan if there is room. It takes the place of an earlier one of the source.
 func (x *activeScans) admit(s *scanSource, v scanVictim, now int64) bool {
+	entry := activeScan{src: s.addr, source: s, victim: v, since: s.first, until: now + s.quiet(), print: scanPrint{s.tool, s.marks}, failed: s.failures}
 	same := 0
 	for i := range x.list {
+		if x.list[i].of(s) {
+			x.list[i] = entry
+			return true
+		}
 		if v.width > 0 && x.list[i].victim == v {
 			same++
 		}
@@ -61,14 +72,14 @@ func (x *activeScans) admit(s *scanSource, v scanVictim, now int64) bool {
 	if len(x.list) >= maxActive || same >= most {
 		return false
 	}
-	x.list = append(x.list, activeScan{src: s.addr, source: s, victim: v, since: s.first, until: now + s.quiet(), print: scanPrint{s.tool, s.marks}, failed: s.failures})
+	x.list = append(x.list, entry)
 	return true
 }
 
 // renew keeps a scan in the list for as long as it lasts.
 func (x *activeScans) renew(s *scanSource, now int64) {
 	for i := range x.list {
-		if x.list[i].source == s {
+		if x.list[i].of(s) {
 			x.list[i].victim, x.list[i].until = s.victim, now+s.quiet()
 			return
 		}
@@ -91,7 +102,7 @@ func (x *activeScans) expire(now int64) {
 func (a *Scan) flush(now int64) {
 	for i := range a.active.list {
 		s := a.active.list[i].source
-		if s.news && s.kind != scanNone && s.addr == a.active.list[i].src && now-s.emitted >= int64(time.Second) {
+		if a.active.list[i].of(s) && s.news && s.kind != scanNone && now-s.emitted >= int64(time.Second) {
 			a.report(s, now)
 		}
 	}
@@ -126,9 +137,9 @@ type crew struct {
 	emitted int64
 }
 
-// crew looks whether the scans of the network that s was just named for are one distributed scan: eight sources or more,
+// seekCrew looks whether the scans of the network that s is named for are one distributed scan: eight sources or more,
 // one tool, and targets that are at least 60 % distinct over all.
-func (a *Scan) crew(s *scanSource, now int64) {
+func (a *Scan) seekCrew(s *scanSource, now int64) {
 	print := scanPrint{s.tool, s.marks}
 	if print == (scanPrint{}) || !s.marked() || s.victim.width == 0 || s.test.ofTried() {
 		return
@@ -150,13 +161,9 @@ func (a *Scan) crew(s *scanSource, now int64) {
 			break
 		}
 	}
-	if sources < crewSize || 10*all.count() < 6*targets {
-		return
+	if sources >= crewSize && 10*all.count() >= 6*targets && a.due(victim, print, now) {
+		a.reportCrew(victim, print, now)
 	}
-	if !a.due(victim, print, now) {
-		return
-	}
-	a.reportCrew(victim, print, now)
 }
 
 // due reports whether the distributed scan is new or a second has gone by; there is room for 16, the oldest goes.

@@ -31,15 +31,17 @@ const (
 // arpSweeps keeps up to 512 hosts that asked for neighbours, in sets of eight; the one with the fewest goes.
 type arpSweeps struct {
 	host    [arpSets][8]arpHost
-	touched []*arpHost // in this tick
+	touched []*arpHost // in this tick, or with news
 }
 
 type arpHost struct {
 	addr            decode.Addr
 	used, open      bool
+	listed, news    bool   // in touched; with evidence that no finding has told
 	window          int64  // start
 	asked, answered uint32 // in the window; while open: since its start
-	asking          uint32 // asked in the last tick
+	asking          uint32 // asked in the tick that ends at now
+	now             int64
 	lo, hi          decode.Addr
 	first, last     int64
 	lasted, emitted int64
@@ -79,7 +81,9 @@ func (x *arpSweeps) observe(in *tally.Source, e *tally.Epoch) {
 	if !hi.Less(lo) {
 		h.reach(lo, hi)
 	}
-	x.touched = append(x.touched, h)
+	if h.news = h.news || asked > 0; !h.listed {
+		x.touched, h.listed = append(x.touched, h), true
+	}
 }
 
 // at finds a host or, with room made, takes it in.
@@ -95,22 +99,29 @@ func (x *arpSweeps) at(a decode.Addr) *arpHost {
 			least = h
 		}
 	}
-	*least = arpHost{addr: a, used: true}
+	*least = arpHost{addr: a, used: true, listed: least.listed}
 	return least
 }
 
 func (h *arpHost) add(in *tally.Source, e *tally.Epoch, asked, answered uint32) {
 	now := e.End()
 	if h.open && now-h.lasted > arpQuiet {
-		*h = arpHost{addr: h.addr, used: true}
+		*h = arpHost{addr: h.addr, used: true, listed: h.listed}
 	}
 	if !h.open && now-h.window > arpWindow {
-		*h = arpHost{addr: h.addr, used: true, window: now, first: in.First}
+		*h = arpHost{addr: h.addr, used: true, listed: h.listed, window: now, first: in.First}
 	}
 	h.last = in.Last
-	h.asked += h.asking
+	h.settle(now)
 	h.asking = asked
 	h.answered += answered
+}
+
+// settle counts what was asked in a tick before this one.
+func (h *arpHost) settle(now int64) {
+	if h.now < now {
+		h.asked, h.asking, h.now = h.asked+h.asking, 0, now
+	}
 }
 
 // silent is how many of those asked before this tick have not answered: on a link an answer takes milliseconds.
@@ -129,32 +140,35 @@ func (h *arpHost) reach(lo, hi decode.Addr) {
 	}
 }
 
-// judgeARP runs at the end of a tick, when the other scans of the tick are known.
+// judgeARP runs at the end of a tick, when the other scans of the tick are known. Hosts with news stay touched.
 func (a *Scan) judgeARP() {
 	now := a.e.End()
+	waiting := a.arp.touched[:0]
 	for _, h := range a.arp.touched {
-		if by, ok := a.active.by(h.addr, (&aim{lo: h.lo, hi: h.hi}).cover(4)); ok {
+		h.settle(now)
+		if by, ok := a.active.by(h.addr, h.cover()); ok {
 			h.behalf = by
 		}
-		if !h.open && (h.silent() < arpTargets || h.silent() < h.answered) {
+		switch {
+		case !h.open && (h.silent() < arpTargets || h.silent() < h.answered):
+		case h.open && now-h.emitted < int64(time.Second):
+			waiting = append(waiting, h)
 			continue
+		case !h.open || h.news:
+			if !h.open {
+				h.open, h.victim = true, h.cover()
+			}
+			h.lasted, h.emitted, h.news = now, now, false
+			a.reportARP(h, now)
 		}
-		if h.asking > 0 {
-			h.lasted = now
-		}
-		if !h.open {
-			h.open = true
-			h.victim = (&aim{lo: h.lo, hi: h.hi}).cover(4)
-		} else if now-h.emitted < int64(time.Second) {
-			continue
-		}
-		a.reportARP(h, now)
+		h.listed = false
 	}
-	a.arp.touched = a.arp.touched[:0]
+	a.arp.touched = waiting
 }
 
+func (h *arpHost) cover() scanVictim { return (&aim{lo: h.lo, hi: h.hi}).cover(4) }
+
 func (a *Scan) reportARP(h *arpHost, now int64) {
-	h.emitted = now
 	limit := capWeak
 	score := 25 + float64(h.silent()-min(h.silent(), arpTargets))
 	if h.silent() >= arpMany {

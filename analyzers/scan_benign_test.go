@@ -113,6 +113,15 @@ func TestBenignLookAlikes(t *testing.T) {
 				w.try(second(i, 10), client, internet(i), uint16(1024+r.IntN(64000)), syn, silent)
 			}
 		}},
+		{"BitTorrent, dead at first", capSpread, func(w *world, r *rand.Rand) {
+			for i := range 600 {
+				end := silent
+				if i > 150 {
+					end = pick(r, 3, silent, ok)
+				}
+				w.try(second(i, 10), client, internet(i), uint16(1024+r.IntN(64000)), syn, end)
+			}
+		}},
 		{"peers in two networks", 0, func(w *world, r *rand.Rand) {
 			for i := range 80 {
 				w.try(second(i, 4), client, fmt.Sprintf("198.51.100.%d", i+1), uint16(1024+r.IntN(64000)), syn, []conn.Stage{silent, refused, ok, ok, ok}[r.IntN(5)])

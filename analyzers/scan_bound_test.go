@@ -2,6 +2,7 @@ package analyzers
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 	"unsafe"
@@ -284,6 +285,50 @@ func TestScanBounds(t *testing.T) {
 	a = NewScan(cfg)
 	if got := distinct(judgeAll(a, w.epochs())); len(got) != maxSameHost || a.Stats.Held == 0 {
 		t.Errorf("%d alerts of a pool, %d held", len(got), a.Stats.Held)
+	}
+}
+
+// TestAnyEpoch: whatever epochs hold, findings are well-formed and bounded, and no more than one a second for the same alert.
+func TestAnyEpoch(t *testing.T) {
+	cfg := DefaultScan()
+	cfg.Sources = 1024
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		a, last, tick := NewScan(cfg), map[string]int64{}, worldStart/tally.Tick
+		for range 300 {
+			tick += []int64{1, 1, 1, 5, 50, 5000, 1e6}[r.IntN(7)]
+			e := &tally.Epoch{Tick: tick, SketchKey: seed, Link: tally.Link{Packets: 100, VisibleOneWay: r.Uint64N(40), VisibleTwoWay: r.Uint64N(8)}}
+			e.Link.Loss[tally.LossKernel] = r.Uint64N(30)
+			for i := range r.IntN(40) {
+				s := tally.Source{Addr: decode.Addr{Lo: 0xffff<<32 | uint64(i)}, Ver: [...]uint8{0, 4, 4, 6}[r.IntN(4)], First: e.Start(), Last: e.Start(),
+					Opened: r.Uint32N(50), Unknown: r.Uint32N(3), Silent: r.Uint32N(30), Refused: r.Uint32N(30), Answered: r.Uint32N(30), Proven: r.Uint32N(3),
+					MarkHits: r.Uint32N(50), Marks: conn.Marks(r.UintN(16)), NContacts: uint8(r.IntN(tally.SampleSize + 1))}
+				s.Probes[r.IntN(int(conn.ProbeCount))] = s.Opened
+				for range s.Opened {
+					s.Hosts.Add(r.Uint64())
+					s.Ports.Add(r.Uint64N(60) * 0x9e3779b97f4a7c15)
+				}
+				base := decode.Addr{Hi: r.Uint64N(3) << 60, Lo: 0xffff<<32 | r.Uint64N(4)<<24}
+				for k := range s.Contacts[:s.NContacts] {
+					s.Contacts[k] = tally.SampledContact{Rank: r.Uint64(), Dst: decode.Addr{Hi: base.Hi, Lo: base.Lo + r.Uint64N(1<<r.UintN(20))}, Port: uint16(r.UintN(1 << r.UintN(17))),
+						Proto: 6, Probe: conn.Probe(r.UintN(uint(conn.ProbeCount))), Stage: conn.Stage(r.UintN(6))}
+				}
+				e.Sources = append(e.Sources, s)
+			}
+			a.Judge(e, func(f *Finding) {
+				k := fmt.Sprint(f.Kind, f.Subject.Prefix, f.Victim.Prefix, f.Victim.Port)
+				if at, ok := last[k]; ok && f.Time-at < int64(time.Second) {
+					t.Fatalf("%s after %d ms", k, (f.Time-at)/1e6)
+				}
+				last[k] = f.Time
+				if f.Score < 0 || f.Score > 100 || f.MaxScore < 1 || f.MaxScore > capScan || f.Confidence < 0 || f.Confidence > 100 || f.Summary == "" || f.Quiet <= 0 || f.Last < f.First {
+					t.Fatalf("%+v", f)
+				}
+			})
+			if len(a.active.list) > maxActive || len(a.table.source) > 1024 {
+				t.Fatal("unbounded")
+			}
+		}
 	}
 }
 

@@ -15,6 +15,10 @@ import (
 // report emits the finding of an open scan.
 func (a *Scan) report(s *scanSource, now int64) {
 	x, hosts, ports, pairs := s.aimed(s.test)
+	if n := s.failed(); !s.test.ofTried() && n > pairs+pairs/4+s.earlier { // not all of them were sampled
+		hosts, ports = min(max(hosts, uint32(s.hosts.Count())), n), min(max(ports, uint32(s.ports.Count())), n)
+		pairs = n
+	}
 	switch s.shape { // each first contact is a distinct one, so these two are not estimates
 	case scanVertical:
 		ports = s.count()
@@ -23,9 +27,10 @@ func (a *Scan) report(s *scanSource, now int64) {
 	}
 	v := scanVerdict{s.kind, s.shape, s.victim}
 	limit := s.limit(s.test, &v)
-	if limit == 0 { // it was a scan when it was named, and its sets of failures are full by now
-		limit = capOf(s.kind)
+	if limit == 0 { // looks benign by now: no more than it was
+		limit = int(s.cap)
 	}
+	s.cap = uint8(limit)
 	f := &a.f
 	*f = Finding{
 		Analyzer: a.Name(), Kind: scanKindNames[s.kind], Time: now,
@@ -58,7 +63,7 @@ func (a *Scan) report(s *scanSource, now int64) {
 	s.emitted, s.news = now, false
 	a.active.renew(s, now)
 	a.emit(f)
-	a.crew(s, now)
+	a.seekCrew(s, now)
 }
 
 // count is how many contacts the evidence has.

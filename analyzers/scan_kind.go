@@ -263,17 +263,17 @@ func (a *Scan) open(s *scanSource, now int64) {
 }
 
 func (s *scanSource) name(t scanTest, v scanVerdict) {
-	_, _, _, pairs := s.aimed(t)
-	s.test, s.kind, s.shape, s.victim, s.decided = t, v.kind, v.shape, v.victim, pairs
+	s.test, s.kind, s.shape, s.victim, s.cap = t, v.kind, v.shape, v.victim, uint8(s.limit(t, &v))
+	s.decided = s.count()
 	s.convinced = s.seen
 }
 
-// grow renames an open scan that has become clearly another one: twice the contacts of the last decision, and a wider shape
+// grow renames an open scan that has become clearly another one: half as many contacts again, and a wider shape
 // or a wider victim. A wider victim is at least 8 bits wider (IPv6: 16).
 //
 // A scan that was found by what it tried is judged by its failures from when they suffice: they are the better evidence.
-func (a *Scan) grow(s *scanSource) (renamed bool) {
-	if s.test.ofTried() && a.meets(s, testWalk) {
+func (a *Scan) grow(s *scanSource, now int64) (renamed bool) {
+	if s.test.ofTried() && now-s.emitted >= int64(time.Second) && a.meets(s, testWalk) {
 		if v := s.verdict(testWalk); s.limit(testWalk, &v) > 0 {
 			if v.kind.special() == s.kind.special() && v.shape <= s.shape && s.victim.covers(v.victim) {
 				v = scanVerdict{s.kind, s.shape, s.victim} // the same one
@@ -282,10 +282,10 @@ func (a *Scan) grow(s *scanSource) (renamed bool) {
 			s.name(testWalk, v)
 		}
 	}
-	x, _, _, pairs := s.aimed(s.test)
-	if pairs < 2*s.decided {
+	if 2*s.count() < 3*s.decided {
 		return renamed
 	}
+	x, _, _, _ := s.aimed(s.test)
 	v := s.verdict(s.test)
 	if v.kind.special() != s.kind.special() {
 		return renamed // see changed

@@ -63,7 +63,7 @@ func (t *scanTable) at(in *tally.Source, now int64) *scanSource {
 		}
 		if s := &t.source[i*scanWays+j]; s.addr == in.Addr && s.ver == in.Ver {
 			if now-s.seen > t.keep {
-				*s = scanSource{addr: s.addr, ver: s.ver}
+				*s = scanSource{addr: s.addr, ver: s.ver, place: s.place}
 			}
 			s.seen = now
 			return s
@@ -76,7 +76,7 @@ func (t *scanTable) at(in *tally.Source, now int64) *scanSource {
 	j := t.room(i, now)
 	set.tag[j], set.weight[j] = tag, 0
 	s := &t.source[i*scanWays+j]
-	*s = scanSource{addr: in.Addr, ver: in.Ver, seen: now, refused: refused, silent: silent, earlier: refused + silent}
+	*s = scanSource{addr: in.Addr, ver: in.Ver, place: uint32(i*scanWays + j), seen: now, refused: refused, silent: silent, earlier: refused + silent}
 	s.llr = int64(s.earlier) * t.up
 	return s
 }
@@ -99,17 +99,11 @@ func (t *scanTable) room(set int, now int64) int {
 
 // weigh notes the evidence of a source that at returned, with which it defends its place.
 func (t *scanTable) weigh(s *scanSource) {
-	h := scramble(s.addr.Lo^t.key, s.addr.Hi^uint64(s.ver)<<56^0xa0761d6478bd642f)
-	i, tag := int(h>>32)&(len(t.sets)-1), uint32(h)|1
 	w := uint32(max(s.llr, 0)/1000) + min(s.tries.n, 1000) // a failure is 1386
 	if s.kind != scanNone {
 		w = 1 << 31
 	}
-	for j, g := range t.sets[i].tag {
-		if g == tag && &t.source[i*scanWays+j] == s {
-			t.sets[i].weight[j] = w
-		}
-	}
+	t.sets[s.place/scanWays].weight[s.place%scanWays] = w
 }
 
 // scanSource is what is known of one source: about 600 bytes, no pointer.
@@ -118,11 +112,13 @@ type scanSource struct {
 	seen       int64 // ns, end of the last tick with contacts
 	seenBefore int64 // of the one before
 	ver        uint8
+	place      uint32 // in the table
 
 	// The scan that it was named for, if kind is not scanNone.
 	kind            scanKind
 	shape           scanKind
 	test            scanTest
+	cap             uint8 // of the score, in the last finding
 	lasted, emitted int64 // ns: last evidence, last finding
 	held            int64 // not judged again before
 	convinced       int64 // ns: last time that the walk was above zero
@@ -191,10 +187,10 @@ func (s *scanSource) age(now, window int64) {
 // among many answer does not end it.
 const scanDoubt = int64(10 * time.Second)
 
-// restart drops scan and evidence; credit stays.
+// restart drops scan and evidence; credit stays, and when the last finding was.
 func (s *scanSource) restart(now int64) {
 	s.kind, s.shape, s.test, s.held, s.decided, s.victim = scanNone, 0, 0, 0, 0, scanVictim{}
-	s.lasted, s.emitted, s.news = 0, 0, false
+	s.lasted, s.news = 0, false
 	s.llr, s.peak, s.first, s.last = min(s.llr, 0), 0, 0, 0
 	s.opened, s.unknown, s.proven = 0, 0, 0
 	s.refused, s.silent, s.answered, s.answeredBefore, s.earlier = 0, 0, 0, 0, 0
