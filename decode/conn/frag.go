@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"weir/decode"
@@ -17,7 +18,8 @@ type frag struct {
 	portA, portB uint16
 	proto, ver   uint8
 	reverse      bool
-	_            [5]byte
+	headless     bool   // a TCP header whose flags come with the second fragment
+	seq          uint32 // valid iff headless
 }
 
 // flight is where a datagram's fragments are found: the first of as many entries as a set of the half-open cache has.
@@ -45,18 +47,24 @@ func (s *shard) firstFragment(p *decode.Packet) {
 	set := s.flight(p)
 	f := &set[0]
 	for i := range set {
-		if g := &set[i]; g.is(p) || g.time < f.time {
+		g := &set[i]
+		if g.is(p) && s.now-g.time < s.timeouts.fragment {
+			s.stats.FragOverlap++ // the first one counts: another cannot take its datagram over
+			return
+		}
+		if g.time < f.time {
 			f = g
-			if g.is(p) {
-				break
-			}
 		}
 	}
-	if f.time != 0 && !f.is(p) && s.now-f.time < s.timeouts.fragment {
+	if f.time != 0 && s.now-f.time < s.timeouts.fragment {
 		s.stats.FragFull++
 	}
+	headless := p.Key.Proto == protoTCP && length == 8 && int(p.L4)+8 <= len(p.Data)
 	*f = frag{a: p.Key.A, b: p.Key.B, time: max(s.now, 1), hash: p.Hash, id: p.FragID, end: length, disc: p.Key.Disc,
-		portA: p.Key.PortA, portB: p.Key.PortB, proto: p.Key.Proto, ver: p.Key.Ver, reverse: p.Reverse}
+		portA: p.Key.PortA, portB: p.Key.PortB, proto: p.Key.Proto, ver: p.Key.Ver, reverse: p.Reverse, headless: headless}
+	if headless {
+		f.seq = binary.BigEndian.Uint32(p.Data[p.L4+4:])
+	}
 }
 
 // laterFragment counts a fragment without ports for the connection of its first one.
@@ -81,8 +89,28 @@ func (s *shard) laterFragment(p *decode.Packet, out *Out) Event {
 	if p.Key.Proto == protoTCP && p.FragOff < 20 {
 		s.stats.FragTiny++
 	}
+	if f.headless && p.FragOff == 8 {
+		return s.tinyTCP(f, p, out)
+	}
 	key := decode.Key{A: f.a, B: f.b, PortA: f.portA, PortB: f.portB, Disc: f.disc, Proto: f.proto, Ver: f.ver}
 	return EvFragment | s.attribute(f.hash, &key, p)
+}
+
+// tinyTCP takes a datagram of tiny fragments for what it is once the second one brings the flags: a scanner's segment that
+// was cut to pass filters (nmap -f). The first fragment had the ports and the sequence number, this has the rest.
+func (s *shard) tinyTCP(f *frag, p *decode.Packet, out *Out) Event {
+	if p.End < p.Payload+8 || int(p.End) > len(p.Data) {
+		return EvUntracked | EvFragment
+	}
+	f.headless = false
+	rest := p.Data[p.Payload : p.Payload+8]
+	q := *p
+	q.Key.PortA, q.Key.PortB, q.Hash = f.portA, f.portB, f.hash
+	q.Seq, q.Ack, q.Window = f.seq, binary.BigEndian.Uint32(rest), binary.BigEndian.Uint16(rest[6:])
+	q.Flags = binary.BigEndian.Uint16(rest[4:]) & 0x1ff
+	q.PayloadLen -= min(q.PayloadLen, max(uint32(rest[4]>>4)*4, 20)-8)
+	q.Opt = decode.TCPOptions{}
+	return EvFragment | s.flow(&q, out)
 }
 
 // attribute adds a later fragment to the counts of a connection. It moves no state.

@@ -97,13 +97,15 @@ func (s *shard) packet(p *decode.Packet, out *Out) Event {
 	return ev | s.flow(p, out)
 }
 
-// headless counts a packet whose transport header is not there: a first fragment that leaves it out on purpose (RFC 1858).
+// headless counts a packet whose transport header is not there: a first fragment that leaves it out on purpose (RFC 1858),
+// whose rest may come with the second.
 func (s *shard) headless(p *decode.Packet) Event {
 	if !p.Frag {
 		return EvUntracked
 	}
 	if !p.Cut {
 		s.stats.FragTiny++
+		s.firstFragment(p)
 	}
 	return EvUntracked | EvFragment
 }

@@ -316,6 +316,8 @@ func TestDatagrams(t *testing.T) {
 		{"time exceeded", [][]byte{probe, icmp(server, client, 11, 0, probe)}, "S0 D,OTH ", "opened unknown", EvNew | EvOrig},
 		{"echo", [][]byte{icmp(client, server, 8, 0, nil), icmp(server, client, 0, 0, nil)}, "OTH ", "opened answered", EvAnswered},
 		{"echo reply alone", [][]byte{icmp(server, client, 0, 0, nil)}, "OTH ", "", EvNew | EvOrig | EvUnasked},
+		{"reflected to a low port", [][]byte{frame(nil, protoUDP, client, server, 123, 80, 0, 0, 0, 440)}, "SHR ^d", "", EvNew | EvUnasked},
+		{"servers ask each other", [][]byte{frame(nil, protoUDP, client, server, 123, 123, 0, 0, 0, 48)}, "S0 D", "opened unknown", EvNew | EvOrig},
 		{"multicast", [][]byte{mapped}, "S0 D", "", EvNew | EvOrig},
 	} {
 		p := newTape(t)
@@ -332,6 +334,27 @@ func TestDatagrams(t *testing.T) {
 		if strings.Join(got, ",") != c.states || strings.Join(p.steps, " ") != c.steps {
 			t.Errorf("%s: %q and %v, want %q and %s", c.name, got, p.steps, c.states, c.steps)
 		}
+	}
+}
+
+// TestTinyFragments plays what nmap -f sends: a SYN in fragments of eight bytes.
+func TestTinyFragments(t *testing.T) {
+	whole := frame(nil, protoTCP, client, server, 40000, 9999, 100, 0, 2, 0)
+	p := newTape(t)
+	for from := 0; from < 20; from += 8 {
+		to := min(from+8, 20)
+		b := append(append([]byte(nil), whole[:20]...), whole[20+from:20+to]...)
+		b[3], b[5], b[7] = byte(len(b)), 9, byte(from/8)
+		if to < 20 {
+			b[6] = 0x20
+		}
+		p.play(1, b)
+	}
+	p.tcp(1, 's', "S.", 900, 101, 0)
+	p.tcp(1, 'c', "R", 101, 0, 0)
+	r := p.end()
+	if len(r) != 1 || r[0].State != StateRSTO || r[0].History() != "ShR" || strings.Join(p.steps, " ") != "opened answered" {
+		t.Errorf("%v, records %+v", p.steps, r)
 	}
 }
 
@@ -389,7 +412,7 @@ func TestFragments(t *testing.T) {
 	for i := range decode.Shards {
 		s.Add(p.tables.Stats(i))
 	}
-	if s.FragOrphan != 1 || s.FragOverlap != 1 || s.FragTiny != 1 {
+	if s.FragOrphan != 1 || s.FragOverlap != 2 || s.FragTiny != 1 {
 		t.Errorf("counters %+v", s)
 	}
 	r := p.end()

@@ -4,7 +4,7 @@ import "weir/decode"
 
 // flipped tells whether a first packet looks like an answer whose question was missed, so that its sender is the
 // responder: Zeek's WantConnection of TCP and UDP. Unlike Zeek's it does not believe a server's port in what no server
-// sends, TCP without SYN, ACK and RST, or UDP to a system port: scanners use such source ports.
+// sends, TCP without SYN, ACK and RST, or UDP to another service: scanners use such source ports.
 func flipped(p *decode.Packet) bool {
 	_, src := p.Src()
 	_, dst := p.Dst()
@@ -19,7 +19,7 @@ func flipped(p *decode.Packet) bool {
 		}
 		return true
 	case protoUDP:
-		return serverUDP(src) && !serverUDP(dst) && dst >= 1024
+		return serverUDP(src) && !serves(dst)
 	}
 	return false
 }
@@ -52,7 +52,8 @@ func serverUDP(port uint16) bool {
 }
 
 // answerShaped tells whether a first packet is an answer that nobody is known to have asked for: an echo reply, or UDP
-// from a service's port to a client's.
+// from a service's port to one where no
+// service is expected: servers ask each other, and a reflector answers to any port that its victim's name was used with.
 func answerShaped(p *decode.Packet) bool {
 	switch p.Key.Proto {
 	case protoICMP:
@@ -62,7 +63,7 @@ func answerShaped(p *decode.Packet) bool {
 	case protoUDP:
 		_, src := p.Src()
 		_, dst := p.Dst()
-		return answers(src) && !answers(dst)
+		return answers(src) && !serves(dst)
 	}
 	return false
 }
@@ -70,12 +71,26 @@ func answerShaped(p *decode.Packet) bool {
 // answers tells whether a UDP port is a service's: a system port, or one that amplification attacks abuse (US-CERT
 // TA14-017A and later reports: 1434 SQL Server, 1900 SSDP, 3283 ARMS, 3478 STUN, 3702 WS-Discovery, 5060 SIP, 5093
 // Sentinel, 5353 mDNS, 5683 CoAP, 7547 CWMP, 10001 Ubiquiti, 11211 memcached, 27015 Steam, 37810 DVR).
-func answers(port uint16) bool {
+func answers(port uint16) bool { return port < 1024 && port != 0 || abused(port) }
+
+func abused(port uint16) bool {
 	switch port {
 	case 1434, 1900, 3283, 3478, 3702, 5060, 5093, 5353, 5683, 7547, 10001, 11211, 27015, 37810:
 		return true
 	}
-	return port < 1024 && port != 0
+	return false
+}
+
+// serves tells whether a UDP port is one that services listen on (IANA's registry of system ports, those in use; and the
+// ports of flipped and abused).
+func serves(port uint16) bool {
+	switch port {
+	case 7, 9, 13, 17, 19, 37, // echo, discard, daytime, qotd, chargen, time
+		69, 111, 138, 177, 427, 464, 500, 520, 521, // tftp, rpcbind, netbios-dgm, xdmcp, slp, kpasswd, ike, rip, ripng
+		68, 546, 547, 623, 631, 853, 1194, 1701, 4500, 51820: // dhcp, dhcpv6, ipmi, ipp, dns over quic, openvpn, l2tp, ike, wireguard
+		return true
+	}
+	return serverUDP(port) || abused(port)
 }
 
 // dnsPort tells whether Zeek's DNS analyzer looks at a UDP port.
