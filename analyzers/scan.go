@@ -40,7 +40,7 @@ import (
 //
 // # Kinds
 //
-// By shape of what failed (for the last four tests: of what was tried), hosts and ports being distinct ones:
+// By shape of what failed (for unanswered and the last four tests: of what was tried):
 //   - vertical: one host has 90 % of the contacts, on 3 ports or more. Victim: the host.
 //   - horizontal: one port has 90 % of the contacts. Victim: the smallest prefix that covers them.
 //   - strobe: at most 8 ports, each on two hosts or more in the mean, and no fewer hosts than ports. Victim: the prefix.
@@ -52,8 +52,8 @@ import (
 // Where 80 % of the probes were of one special sort, that names the kind, and the shape only the victim: null, fin, xmas,
 // ack, maimon (flags as in nmap(1)), udp, icmp_sweep, arp_sweep. A prefix is /24 or shorter (IPv6: /64), as far as /16 (/32);
 // targets spread wider have no victim. The kind is chosen at the crossing. While a scan lasts it may grow, vertical to
-// block or horizontal to strobe to block, and its victim may widen; both need half as many contacts again as the last decision
-// and are new alerts: a handful at most for the largest scan.
+// block or horizontal to strobe to block, and its victim may widen; both need half as many contacts again as at the last
+// decision and are new alerts: a handful at most for the largest scan.
 //
 // The subject is the source. Its return path is proven only if it completed a handshake within the evidence.
 //
@@ -80,8 +80,10 @@ import (
 //
 // Scans of open ports alone over many hosts without a tool's mark (they look like a monitoring host); scans of high UDP ports
 // behind a firewall that drops; ACK and Maimon scans that avoid system ports; internet-wide scans on random ports; a source
-// that has more than twice as many first contacts answered as failed, if its failures share neither one port nor one host; scans slower than the filter of single contacts
-// remembers; distributed scans of sources each of which stays below the thresholds, or whose tool nobody knows.
+// with more than twice as many first contacts answered as failed, if its failures share neither one port nor one host; scans
+// slower than the filter of single contacts remembers (2 to 4 hours, less under a flood of spoofed sources); distributed
+// scans of sources each of which stays below the thresholds, or whose tool nobody knows. A burst is judged at the end of its
+// tick: a scan of 200 contacts in 100 ms is named with all of them.
 
 // ScanConfig holds the settings of the scan analyzer.
 type ScanConfig struct {
@@ -93,10 +95,11 @@ type ScanConfig struct {
 	Ports      int           `yaml:"ports"`       // fan-out: distinct ports of one host in Window
 	Window     time.Duration `yaml:"window"`      // of fan-out
 	Keep       time.Duration `yaml:"keep"`        // how long an idle source's walk is kept
-	Sources    int           `yaml:"sources"`     // sources in the table, about 600 bytes each; a power of two times 8
+	Sources    int           `yaml:"sources"`     // sources in the table, 656 bytes each; rounded down to a power of two
 }
 
-// DefaultScan returns the default settings. 65,536 sources take 38 MB, the filter of single contacts before them 1 MB.
+// DefaultScan returns the default settings. 65,536 sources take 43 MB, their index 0.5 MB, the filter of
+// single contacts before them 1 MB.
 func DefaultScan() ScanConfig {
 	return ScanConfig{
 		Benign: 0.8, Scanner: 0.2, Detect: 0.99, FalseAlarm: 1e-5,

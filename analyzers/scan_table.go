@@ -106,7 +106,7 @@ func (t *scanTable) weigh(s *scanSource) {
 	t.sets[s.place/scanWays].weight[s.place%scanWays] = w
 }
 
-// scanSource is what is known of one source: about 600 bytes, no pointer.
+// scanSource is what is known of one source: 656 bytes, no pointer.
 type scanSource struct {
 	addr       decode.Addr
 	seen       int64 // ns, end of the last tick with contacts
