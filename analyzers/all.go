@@ -4,18 +4,19 @@ import "errors"
 
 // Config holds the settings of all analyzers.
 type Config struct {
-	Scan  ScanConfig  `yaml:"scan"`
-	Flood FloodConfig `yaml:"flood"`
+	Scan        ScanConfig        `yaml:"scan"`
+	Flood       FloodConfig       `yaml:"flood"`
+	Fingerprint FingerprintConfig `yaml:"fingerprint"`
 }
 
 // Defaults are the settings of analyzers that nobody configured.
 func Defaults() Config {
-	return Config{Scan: DefaultScan(), Flood: DefaultFlood()}
+	return Config{Scan: DefaultScan(), Flood: DefaultFlood(), Fingerprint: DefaultFingerprint()}
 }
 
 // Check tells what is wrong with the settings.
 func (c *Config) Check() error {
-	return errors.Join(c.Scan.Check(), c.Flood.Check())
+	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check())
 }
 
 // All returns the analyzers, in the order in which they judge an epoch.
@@ -23,5 +24,6 @@ func All(cfg Config) []Analyzer {
 	return []Analyzer{
 		NewScan(cfg.Scan),
 		NewFlood(cfg.Flood),
+		NewFingerprint(cfg.Fingerprint),
 	}
 }

@@ -70,12 +70,12 @@ type FingerprintConfig struct {
 	Quiet    time.Duration `yaml:"quiet"`    // an alert closes after it
 	Crowd    int           `yaml:"crowd"`    // sources of one tool in one tick, above which none counts
 	Named    int           `yaml:"named"`    // sources of one tool named at a time
-	Sources  int           `yaml:"sources"`  // sources in the table, 96 bytes each; a power of two times 8
+	Sources  int           `yaml:"sources"`  // sources in the table, 64 bytes each; a power of two times 8
 }
 
 // DefaultFingerprint returns the default settings. Two attempts: no stack of the systems that we know writes such a header
 // even once, so the second one is there against a damaged packet. Three contacts with a mark: that three of six carry the same
-// 16 bits by chance has a probability of 7e-14. The table takes 400 kB.
+// 16 bits by chance has a probability of 7e-14. The table takes 256 kB.
 func DefaultFingerprint() FingerprintConfig {
 	return FingerprintConfig{
 		Attempts: 2, Contacts: 3, Keep: time.Hour, Quiet: 5 * time.Minute, Crowd: 8, Named: 8, Sources: 4096,
