@@ -12,6 +12,8 @@ const (
 	protoICMPv6 = 58
 )
 
+func isICMP(proto uint8) bool { return proto == protoICMP || proto == protoICMPv6 }
+
 // floodSum sums the services of one host in one tick.
 type floodSum struct {
 	n                 floodCounts
@@ -53,7 +55,7 @@ func (f *Flood) add(s *floodSum, v *tally.Service) {
 		f.addTCP(s, v)
 	case v.Key.Proto == protoUDP:
 		f.addUDP(s, v)
-	case v.Key.Proto == protoICMP || v.Key.Proto == protoICMPv6:
+	case isICMP(v.Key.Proto):
 		s.n[mICMP] += v.Packets - min(v.Packets, v.Fragments)
 		s.n[mICMPBytes] += v.Bytes - min(v.Bytes, v.FragBytes)
 	}
@@ -152,7 +154,7 @@ func (f *Flood) addAnswers(s *floodSum, v *tally.Service) {
 		s.n[mAmp] += v.Packets
 		s.n[mAmpBytes] += v.Bytes
 		s.reflected += v.Fragments
-	case v.Key.Proto == protoICMP, v.Key.Proto == protoICMPv6:
+	case isICMP(v.Key.Proto):
 		s.n[mICMP] += v.Packets
 		s.n[mICMPBytes] += v.Bytes
 	case v.Key.Proto == protoUDP:

@@ -45,6 +45,7 @@ func (f *Flood) say(kind floodKind, alarms []floodAlarm) {
 		for i := range alarms {
 			v.since[kind] = min(v.since[kind], alarms[i].v.began(floodRules[alarms[i].kind].packets))
 		}
+		v.changes[kind] = 0
 	}
 	v.said[kind] = tick
 	r := &floodRules[kind]
@@ -62,7 +63,7 @@ func (f *Flood) say(kind floodKind, alarms []floodAlarm) {
 		f.weigh(w, one, kind == kindMulti)
 	}
 	f.limit(w, kinds, alarms)
-	who := f.detail(w, kinds, &v.key, level, kind)
+	who := f.detail(w, kinds, v, level, kind)
 	w.Summary = floodSummary(kind, alarms, w) + who + "."
 	f.emit(w)
 }
@@ -129,19 +130,23 @@ func (f *Flood) limit(w *Finding, kinds uint16, alarms []floodAlarm) {
 	if p := f.lossPercent(); p > 0 {
 		note("the sensor lost %d %% of the packets", p)
 	}
-	folded, absence := false, false
+	folded, absence, mute := false, false, false
 	for i := range alarms {
 		a := &alarms[i]
 		folded = folded || a.sum[mFolded] > 0
 		absence = absence || floodRules[a.kind].absence
-		if a.kind == kindSYN && a.sum[mBack]+a.sum[mSYNACK] == 0 && !f.view.OneWay() {
-			note("no answer of the victim was captured: handshakes may have been completed out of sight")
-			w.Confidence = w.Confidence * 4 / 5
-		}
+		mute = mute || a.kind == kindSYN && a.sum[mBack]+a.sum[mSYNACK] == 0
 	}
-	if absence && f.view.OneWay() {
+	switch {
+	case absence && f.view.OneWay():
 		note("one-way view: answers cannot be seen, so their absence proves little")
 		w.Confidence /= 2
+	case absence && f.view.Mute():
+		note("nobody answered anything within the last minute: the sensor may see one direction only")
+		w.Confidence = w.Confidence * 4 / 5
+	case mute:
+		note("no answer of the victim was captured: handshakes may have been completed out of sight")
+		w.Confidence = w.Confidence * 4 / 5
 	}
 	if folded {
 		note("more services than the tick's table holds: some were counted by host alone")
@@ -153,7 +158,7 @@ func (f *Flood) limit(w *Finding, kinds uint16, alarms []floodAlarm) {
 
 // detail analyses the sampled headers: who sent them, whether their addresses look forged, what they have in common. It
 // returns the end of the summary's sentence.
-func (f *Flood) detail(w *Finding, kinds uint16, k *tally.ServiceKey, level floodLevel, kind floodKind) string {
+func (f *Flood) detail(w *Finding, kinds uint16, v *floodVictim, level floodLevel, kind floodKind) string {
 	if kind == kindSlow {
 		return ""
 	}
@@ -162,7 +167,7 @@ func (f *Flood) detail(w *Finding, kinds uint16, k *tally.ServiceKey, level floo
 		return ""
 	}
 	f.details--
-	s := f.sampled(kinds, k, level)
+	s := f.sampled(kinds, &v.key, level)
 	if s.n == 0 {
 		w.Notes = append(w.Notes, "no sampled headers: sources are unknown")
 		return ""
@@ -174,19 +179,30 @@ func (f *Flood) detail(w *Finding, kinds uint16, k *tally.ServiceKey, level floo
 		Measure{Name: "distinct_ttls", Value: float64(s.ttls), Unit: "values", Window: 1e9},
 		Measure{Name: "sample", Value: float64(s.n), Unit: "packets", Window: 1e9})
 	if kind != kindMulti {
-		f.sign(w, &s, k, level)
+		f.sign(w, &s, &v.key, level)
 	}
-	who := f.accuse(w, &s, k.Ver, kind)
+	who := f.accuse(w, &s, v, kind)
 	if port, n := s.topPort(); kind == kindAmplification && n > 0 {
 		who = fmt.Sprintf(" from port %d", port) + who
 	}
 	return who
 }
 
+// maxSubjects is how many subjects one running alarm names: each makes another alert, and who forges a new address every
+// second shall not fill the list.
+const maxSubjects = 4
+
 // accuse names the senders where a few carry the flood.
-func (f *Flood) accuse(w *Finding, s *floodSample, ver uint8, kind floodKind) string {
-	few := s.subjects()
+func (f *Flood) accuse(w *Finding, s *floodSample, v *floodVictim, kind floodKind) string {
+	few, ver := s.subjects(), v.key.Ver
+	if len(few) == 1 && v.subject[kind] != few[0].addr {
+		v.subject[kind] = few[0].addr
+		v.changes[kind] = min(v.changes[kind]+1, maxSubjects+1)
+	}
 	switch {
+	case len(few) == 1 && v.changes[kind] > maxSubjects:
+		w.Notes = append(w.Notes, "one source at a time carries the sample, and it keeps changing: none is named")
+		return ""
 	case len(few) == 1:
 		w.Subject = Party{Prefix: single(few[0].addr, ver), ReturnPath: kind == kindConnection}
 		return fmt.Sprintf(", %.0f %% of the sample from %v", percent(uint64(few[0].n), uint64(s.n)), few[0].addr.Netip(ver))

@@ -12,8 +12,8 @@ import (
 // maxHeaders are kept of one tick, the first of the epoch's sample; 80 bytes each.
 const maxHeaders = 8192
 
-// floodSamples are the headers that the epochs of the last second sampled: of what got no answer, and the SYNs of completed
-// handshakes.
+// floodSamples are the headers that the epochs of the last second sampled: of what got no answer, the SYNs of completed
+// handshakes, and ICMP.
 type floodSamples struct {
 	tick    int64
 	heads   [ticksPerSecond][]tally.Header
@@ -35,7 +35,7 @@ func (s *floodSamples) add(e *tally.Epoch) {
 	s.tick = e.Tick
 	list := append(s.heads[slotOf(e.Tick)][:0], e.Suspects[:min(len(e.Suspects), maxHeaders)]...)
 	for i := range e.Normals[:min(len(e.Normals), maxHeaders)] {
-		if h := &e.Normals[i]; h.Class == tally.ClassNormalSYN {
+		if h := &e.Normals[i]; h.Class == tally.ClassNormalSYN || isICMP(h.Proto) {
 			list = append(list, *h)
 		}
 	}
@@ -44,7 +44,6 @@ func (s *floodSamples) add(e *tally.Epoch) {
 
 // kindsOf are the kinds of flood that a sampled header is evidence of.
 func (f *Flood) kindsOf(h *tally.Header) uint16 {
-	icmp := h.Proto == protoICMP || h.Proto == protoICMPv6
 	switch h.Class {
 	case tally.ClassSYN:
 		return kindSYN.mask()
@@ -66,7 +65,7 @@ func (f *Flood) kindsOf(h *tally.Header) uint16 {
 		}
 	}
 	switch {
-	case icmp:
+	case isICMP(h.Proto):
 		return kindICMP.mask()
 	case h.Proto == protoUDP && f.reflects[h.SrcPort] && h.SrcPort != h.DstPort:
 		return kindUDP.mask() | kindAmplification.mask()

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"weir/analyzers/tally"
+	"weir/decode"
 )
 
 // ticksPerSecond is the length of the sliding window of the floors.
@@ -163,6 +164,8 @@ type floodVictim struct {
 	strength uint32                // per mille of the nearest floor; valid for newcomers, and within end
 	said     [floodKinds + 1]int64 // tick of the last finding of each kind
 	since    [floodKinds + 1]int64 // first tick of the evidence of the running alarm
+	subject  [floodKinds + 1]decode.Addr
+	changes  [floodKinds + 1]uint8 // how often the running alarm named another subject
 	alarmed  int64                 // of a host: last tick in which an alarm of it, its services or its prefix held
 }
 
