@@ -229,9 +229,14 @@ func (s *scanSource) tried(in *tally.Source) {
 		return
 	}
 	s.windowOpened += in.Opened
+	if in.MarkHits > 0 { // those of every tick: one header in 65,536 bears another tool's mark by chance
+		if s.markHits == 0 {
+			s.marks = in.Marks
+		}
+		s.marks &= in.Marks
+	}
 	s.toolHits += in.ToolHits
 	s.markHits += in.MarkHits
-	s.marks |= in.Marks
 	if in.Tool != 0 {
 		s.tool = in.Tool
 	}
