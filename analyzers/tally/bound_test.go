@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 	"weir/decode"
@@ -120,6 +121,32 @@ func TestScannerStaysUnderSpoofedFlood(t *testing.T) {
 	t.Error("scanner is gone")
 }
 
+// TestSameInputSameBytes: full tables, too, make the same epoch again, in a Merger and an Epoch that were used before.
+func TestSameInputSameBytes(t *testing.T) {
+	m := NewMerger(tiny())
+	var e Epoch
+	var want string
+	for run := range 3 {
+		rng := rand.New(rand.NewPCG(4, 4))
+		sh := []*Shard{NewShard(tiny(), 7), NewShard(tiny(), 7)}
+		for i := range 5000 {
+			p := udp(rng.Uint32N(500), rng.Uint32N(300), 9, uint16(rng.Uint32N(50)), int64(i))
+			sh[i%2].Packet(&p, conn.EvNew|conn.EvOrig)
+			sh[i%2].Contact(&conn.Contact{Time: int64(i), Src: p.Key.A, Dst: p.Key.B, Port: p.Key.PortB, Proto: 17, Ver: 4, Probe: conn.ProbeUDP})
+		}
+		m.Merge(&e, 1, sh)
+		b, _ := e.AppendBinary(nil)
+		if run == 0 {
+			want = string(b)
+		} else if string(b) != want {
+			t.Fatalf("run %d differs", run)
+		}
+	}
+	if e.Link.Loss[LossSources] == 0 || e.Link.Loss[LossServices] == 0 {
+		t.Error("nothing was full")
+	}
+}
+
 // TestFullDetails: the sources with the most contacts hold sketches and samples, though others came first.
 func TestFullDetails(t *testing.T) {
 	cfg := tiny()
@@ -227,6 +254,19 @@ func TestDetailsUnderChurn(t *testing.T) {
 			t.Fatalf("%d sources have details, %d are given", given, src.given)
 		}
 	})
+}
+
+// TestDocumentedSizes holds the sizes that Config and the bounds of an Epoch calculate with.
+func TestDocumentedSizes(t *testing.T) {
+	for name, size := range map[string][2]uintptr{
+		"Service": {unsafe.Sizeof(Service{}), 208}, "source": {unsafe.Sizeof(source{}), 120}, "detail": {unsafe.Sizeof(detail{}), 688},
+		"print": {unsafe.Sizeof(print{}), 176}, "Header": {unsafe.Sizeof(Header{}), 80}, "Source": {unsafe.Sizeof(Source{}), 768},
+		"Print": {unsafe.Sizeof(Print{}), 240}, "ref": {unsafe.Sizeof(ref{}), 32},
+	} {
+		if size[0] != size[1] {
+			t.Errorf("%s has %d bytes, documented are %d", name, size[0], size[1])
+		}
+	}
 }
 
 // TestMemoryIsConstant counts ten million sources that are seen once, over many ticks.
