@@ -28,7 +28,7 @@ import (
 // # Score
 //
 // 30, and 5 for each doubling of the distinct targets tried with the print or mark: 16 make it medium. Low below that, because
-// one target tried twice is what a diagnosis by hand looks like. Capped at 60: a header is evidence of a tool and no proof,
+// one target tried twice is what a diagnosis by hand looks like. Repeated once a second, and when it becomes medium. Capped at 60: a header is evidence of a tool and no proof,
 // tools have honest users, and what they do is for the other analyzers to say. Sources are not looked through: the address
 // may be spoofed, so the return path is never called proven, even if the address completed a handshake of its own.
 //
@@ -102,6 +102,8 @@ const (
 	toolScore      = 30
 	toolDoubling   = 5
 	toolLimit      = 60
+	toolMedium     = 50 // from here on it is of medium severity, and that is told at once
+	toolRepeat     = int64(time.Second)
 	toolNamedLimit = 256 // of all tools together
 )
 
@@ -144,12 +146,21 @@ type toolSource struct {
 	addr        decode.Addr
 	first, last int64 // ns; last 0: a free place
 	emitted     int64 // ns, last finding; 0: not named
+	told        int   // its score
+	news        bool  // evidence since
 	attempts    uint32
 	contacts    uint32 // first contacts with the print
 	marked      uint32 // first contacts with a mark
 	opened      uint32 // first contacts at all
 	tool        toolID
 	ver         uint8
+}
+
+// targets are how many distinct targets the evidence has, attempts at one of them being at least one.
+func (s *toolSource) targets() uint32 { return max(s.contacts, s.marked, 1) }
+
+func (s *toolSource) score() int {
+	return min(toolScore+int(toolDoubling*math.Log2(float64(s.targets()))), 100)
 }
 
 // weight is the evidence with which a source defends its place.
@@ -198,6 +209,11 @@ func (a *Fingerprint) Judge(e *tally.Epoch, emit func(*Finding)) {
 	for i := range e.Sources {
 		a.source(&e.Sources[i], e, emit)
 	}
+	for _, n := range a.named { // what came within a second of the last finding
+		if s := a.find(n.addr, n.ver); s != nil && s.news && e.End()-s.emitted >= toolRepeat {
+			a.report(s, e, emit)
+		}
+	}
 }
 
 // source takes in what a source did in this tick.
@@ -222,8 +238,9 @@ func (a *Fingerprint) source(in *tally.Source, e *tally.Epoch, emit func(*Findin
 	s.attempts += in.ToolHits
 	s.contacts += min(in.ToolHits, in.Opened)
 	s.marked += in.MarkHits
-	if a.shown(s) && (s.emitted == 0 || e.End()-s.emitted >= int64(time.Second)) && a.allowed(s, e.End()) {
-		s.emitted = e.End()
+	s.news = true
+	rises := s.told < toolMedium && s.score() >= toolMedium
+	if a.shown(s) && (rises || e.End()-s.emitted >= toolRepeat) && a.allowed(s, e.End()) {
 		a.report(s, e, emit)
 	}
 }
@@ -233,20 +250,38 @@ func (a *Fingerprint) shown(s *toolSource) bool {
 	return s.attempts >= uint32(a.cfg.Attempts) || s.marked >= uint32(a.cfg.Contacts) && 2*uint64(s.marked) >= uint64(s.opened)
 }
 
+// set is where a source's evidence may stand.
+func (a *Fingerprint) set(addr decode.Addr, ver uint8) *[toolWays]toolSource {
+	h := scramble(addr.Lo^a.key, addr.Hi^uint64(ver)<<56)
+	return &a.sets[h>>32&uint64(len(a.sets)-1)]
+}
+
+// find returns a source's evidence, nil without any.
+func (a *Fingerprint) find(addr decode.Addr, ver uint8) *toolSource {
+	set := a.set(addr, ver)
+	for i := range set {
+		if s := &set[i]; s.last != 0 && s.addr == addr && s.ver == ver {
+			return s
+		}
+	}
+	return nil
+}
+
 // at finds a source's evidence. If create is set it is made, in a free place or that of the source with the least.
 func (a *Fingerprint) at(in *tally.Source, create bool, now int64) *toolSource {
-	h := scramble(in.Addr.Lo^a.key, in.Addr.Hi^uint64(in.Ver)<<56)
-	set := &a.sets[h>>32&uint64(len(a.sets)-1)]
+	set := a.set(in.Addr, in.Ver)
 	least := &set[0]
 	for i := range set {
 		s := &set[i]
-		if s.last != 0 && now-s.last > int64(a.cfg.Keep) {
+		if now-s.last > int64(a.cfg.Keep) {
 			*s = toolSource{}
 		}
-		if s.last != 0 && s.addr == in.Addr && s.ver == in.Ver {
+		switch {
+		case s.last == 0:
+			least = s
+		case s.addr == in.Addr && s.ver == in.Ver:
 			return s
-		}
-		if s.last == 0 && least.last != 0 || s.last != 0 && least.last != 0 && s.weight() < least.weight() {
+		case least.last != 0 && s.weight() < least.weight():
 			least = s
 		}
 	}
@@ -286,20 +321,18 @@ func (a *Fingerprint) allowed(s *toolSource, now int64) bool {
 
 // report emits the finding of a source.
 func (a *Fingerprint) report(s *toolSource, e *tally.Epoch, emit func(*Finding)) {
-	targets := max(s.contacts, s.marked, 1)
+	s.emitted, s.told, s.news = e.End(), s.score(), false
 	addr := s.addr.Netip(s.ver)
 	f := &a.f
 	*f = Finding{
 		Analyzer: a.Name(), Kind: "tool", Time: e.End(),
 		Subject: Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())},
-		Score:   toolScore + int(toolDoubling*math.Log2(float64(targets))), MaxScore: toolLimit,
-		Confidence: 100,
-		Count:      uint64(max(s.attempts, s.marked)), Total: true,
+		Score:   s.told, MaxScore: toolLimit, Confidence: 100,
+		Count: uint64(max(s.attempts, s.marked)), Total: true,
 		First: s.first, Last: s.last, Quiet: int64(a.cfg.Quiet),
 		Why: a.why[:0], Attack: []string{"T1046"},
 		Notes: []string{"a header shows a tool, it does not prove who sent it: the address may be spoofed"},
 	}
-	f.Score = min(f.Score, 100)
 	add := func(name string, value uint32, unit string, threshold int) {
 		f.Why = append(f.Why, Measure{Name: name, Value: float64(value), Unit: unit, Threshold: float64(threshold)})
 	}

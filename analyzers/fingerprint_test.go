@@ -144,8 +144,22 @@ func TestToolOverTime(t *testing.T) {
 			ticks = append(ticks, tick)
 		}
 	}
-	if !slices.Equal(ticks, []int64{2, 12, 22, 32}) {
+	if !slices.Equal(ticks, []int64{2, 12, 22, 30}) { // 30: the sixteenth contact, medium
 		t.Errorf("found in ticks %v", ticks)
+	}
+	late := NewFingerprint(DefaultFingerprint())
+	got := judgeTools(late,
+		toolEpoch(0, prober("198.51.100.23", masscan, 2, 2)),
+		toolEpoch(1, prober("198.51.100.23", masscan, 2, 2)),   // too soon
+		toolEpoch(2, prober("198.51.100.23", masscan, 30, 30)), // the severity rises
+		toolEpoch(3, prober("198.51.100.23", masscan, 6, 6)),
+		toolEpoch(11), toolEpoch(12), toolEpoch(13), toolEpoch(30))
+	var counts []uint64
+	for _, f := range got {
+		counts = append(counts, f.Count)
+	}
+	if !slices.Equal(counts, []uint64{2, 34, 40}) || got[2].Time != toolEpoch(12).End() {
+		t.Errorf("counts %v", counts)
 	}
 	hour := int64(time.Hour) / tally.Tick
 	slow := NewFingerprint(DefaultFingerprint())
