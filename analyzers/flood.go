@@ -26,7 +26,7 @@ import (
 //	               kinds fall silent (their alerts close); with one kind left, that one speaks again
 //
 // Victim. A part that carries half of its whole is the victim: a service before its host, a host before its prefix. What
-// the parts that cross a floor by themselves leave over is judged at the whole; where more than maxVictims parts cross, the
+// the parts that cross a floor by themselves leave over is judged at the whole (which may cross first, and then closes); where more than maxParts parts cross, the
 // whole is the one victim.
 //
 // Subject. Floods are judged by destination, never by source. A single source with ≥ 80 % of the sampled packets is named;
@@ -37,7 +37,7 @@ import (
 // count as a flood only if they come from ≥ 256 senders or repeat ≥ 16 times a port; a port scan by as many machines looks
 // like a flood, and a flood of one source over random ports like a scan until it exceeds two probes for each port a second
 // or the floor in bits. A flood of questions that the victim answers in full (DNS) is load, and left to baselines. Reflection of a few packets a second (well below a floor) cannot be told from backscatter and stays silent. A
-// one-way view cannot see answers: findings say so.
+// one-way view cannot see answers: findings say so. Other protocols (GRE, ESP, SCTP) have no kind.
 //
 // Score: 60 at the floor, 20 more for each factor of ten, at most the kind's cap.
 //

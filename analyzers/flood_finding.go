@@ -1,9 +1,11 @@
 package analyzers
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"weir/analyzers/tally"
@@ -33,21 +35,13 @@ func (f *Flood) speak() {
 // say emits one finding, unless it was emitted within the last second. Several alarms are those of one host or prefix.
 func (f *Flood) say(kind floodKind, alarms []floodAlarm) {
 	a := &alarms[0]
-	v, level, tick := a.v, a.level, f.epoch.Tick
+	v, level := a.v, a.level
 	if kind == kindMulti && a.host != nil {
 		v, level = a.host, levelHost
 	}
-	if tick-v.said[kind] < ticksPerSecond {
+	if !f.due(v, kind, alarms) {
 		return
 	}
-	if tick-v.said[kind] > f.quietTicks() {
-		v.since[kind] = tick
-		for i := range alarms {
-			v.since[kind] = min(v.since[kind], alarms[i].v.began(floodRules[alarms[i].kind].packets))
-		}
-		v.changes[kind] = 0
-	}
-	v.said[kind] = tick
 	r := &floodRules[kind]
 	w := &Finding{
 		Analyzer: f.Name(), Kind: r.name, MaxScore: r.cap, Confidence: 100 - f.lossPercent(),
@@ -63,9 +57,33 @@ func (f *Flood) say(kind floodKind, alarms []floodAlarm) {
 		f.weigh(w, one, kind == kindMulti)
 	}
 	f.limit(w, kinds, alarms)
-	who := f.detail(w, kinds, v, level, kind)
+	who := f.detail(w, kinds, v, level, kind, alarms)
 	w.Summary = floodSummary(kind, alarms, w) + who + "."
 	f.emit(w)
+}
+
+// due reports whether a kind may speak again, and notes when its evidence began.
+func (f *Flood) due(v *floodVictim, kind floodKind, alarms []floodAlarm) bool {
+	tick := f.epoch.Tick
+	silent := tick - v.said[kind]
+	if silent < ticksPerSecond {
+		return false
+	}
+	if silent > f.quietTicks() {
+		v.changes[kind] = 0
+		v.since[kind] = tick
+		for i := range alarms {
+			a := &alarms[i]
+			v.since[kind] = min(v.since[kind], a.v.began(floodRules[a.kind].packets))
+		}
+	}
+	v.said[kind] = tick
+	return true
+}
+
+// strongest is the kind that is furthest above its floor.
+func strongest(alarms []floodAlarm) floodKind {
+	return slices.MaxFunc(alarms, func(a, b floodAlarm) int { return cmp.Compare(a.load.ratio(), b.load.ratio()) }).kind
 }
 
 // floodScore is 60 at the floor and 20 more for each factor of ten.
@@ -158,7 +176,7 @@ func (f *Flood) limit(w *Finding, kinds uint16, alarms []floodAlarm) {
 
 // detail analyses the sampled headers: who sent them, whether their addresses look forged, what they have in common. It
 // returns the end of the summary's sentence.
-func (f *Flood) detail(w *Finding, kinds uint16, v *floodVictim, level floodLevel, kind floodKind) string {
+func (f *Flood) detail(w *Finding, kinds uint16, v *floodVictim, level floodLevel, kind floodKind, alarms []floodAlarm) string {
 	if kind == kindSlow {
 		return ""
 	}
@@ -173,18 +191,22 @@ func (f *Flood) detail(w *Finding, kinds uint16, v *floodVictim, level floodLeve
 		return ""
 	}
 	w.Why = append(w.Why,
+		Measure{Name: "sources", Value: float64(countBoth(&v.senders)), Unit: "sources", Window: 2e9},
 		Measure{Name: "sampled_sources", Value: float64(s.distinct), Unit: "sources", Window: 1e9},
 		Measure{Name: "sources_seen_once", Value: percent(uint64(s.once), uint64(s.distinct)), Unit: "%", Window: 1e9},
 		Measure{Name: "source_entropy", Value: round(s.entropy), Window: 1e9},
 		Measure{Name: "distinct_ttls", Value: float64(s.ttls), Unit: "values", Window: 1e9},
 		Measure{Name: "sample", Value: float64(s.n), Unit: "packets", Window: 1e9})
-	if kind != kindMulti {
-		f.sign(w, &s, &v.key, level)
-	}
 	who := f.accuse(w, &s, v, kind)
 	if port, n := s.topPort(); kind == kindAmplification && n > 0 {
 		who = fmt.Sprintf(" from port %d", port) + who
 	}
+	if kind == kindMulti {
+		k := strongest(alarms)
+		s = f.sampled(k.mask(), &v.key, level)
+		w.Notes = append(w.Notes, "a signature is sought for the strongest kind, "+floodRules[k].name)
+	}
+	f.sign(w, &s, &v.key, level)
 	return who
 }
 
