@@ -9,48 +9,68 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 
 	"weir/decode"
 	"weir/sensor/alert"
 	"weir/sensor/capture"
 )
 
-// evidencePass is how many alerts one pass over the input serves: a file and 64 KiB of buffer each.
+// evidencePass is how many alerts one pass over the input serves: an open file and a few KiB each.
 const evidencePass = 256
 
-// Evidence writes one pcapng per alert of medium severity or more into dir, named after the alert's id, with the packets
-// that belong to it. It reads the input again, from open, once for every 256 alerts. alerts are all revisions of a run;
-// those with evidence get its file and hash.
-func Evidence(ctx context.Context, open func() capture.Source, alerts []*alert.Alert, dir string) error {
-	last := map[string]*alert.Alert{}
-	var ids []string
-	for _, a := range alerts {
-		if a.Severity >= alert.Medium || last[a.ID] != nil {
-			if last[a.ID] == nil {
-				ids = append(ids, a.ID)
-			}
-			last[a.ID] = a
-		}
-	}
+// Evidence writes one pcapng per alert of medium severity or more into dir, which it makes if need be, named after the
+// alert's id, with the packets that belong to it and that keep (nil: any) lets pass. It reads the input again, from open,
+// once for every 256 alerts. alerts are all revisions of a run; those with evidence get its file and hash. A file appears
+// when it is whole. What an input has before its error is evidence, too; the error is returned.
+func Evidence(ctx context.Context, open func() capture.Source, keep func(*decode.Packet) bool, alerts []*alert.Alert, dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
 	found := map[string]*alert.Evidence{}
-	for len(ids) > 0 {
-		n := min(evidencePass, len(ids))
-		var files []*evidenceFile
-		for _, id := range ids[:n] {
-			files = append(files, &evidenceFile{id: id, path: filepath.Join(dir, id+".pcapng"), pick: alert.NewSelector(last[id])})
+	var errs []error
+	for some := range slices.Chunk(worthEvidence(alerts), evidencePass) {
+		pass := evidence{decoder: decode.NewDecoder(0), keep: keep}
+		for _, a := range some {
+			pass.files = append(pass.files, &evidenceFile{id: a.ID, path: filepath.Join(dir, a.ID+".pcapng"), pick: alert.NewSelector(a)})
 		}
-		if err := writeEvidence(ctx, open(), files, found); err != nil {
-			return err
+		src := open()
+		errs = append(errs, pass.run(ctx, src, found), src.Close())
+		if pass.failed {
+			break
 		}
-		ids = ids[n:]
 	}
 	for _, a := range alerts {
 		a.Evidence = found[a.ID]
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// worthEvidence returns the last revision of each alert that was of medium severity or more, in the order of opening.
+func worthEvidence(alerts []*alert.Alert) []*alert.Alert {
+	var worth []*alert.Alert
+	at := map[string]int{}
+	for _, a := range alerts {
+		i, known := at[a.ID]
+		switch {
+		case known:
+			worth[i] = a
+		case a.Severity >= alert.Medium:
+			at[a.ID] = len(worth)
+			worth = append(worth, a)
+		}
+	}
+	return worth
+}
+
+// evidence is one pass over the input.
+type evidence struct {
+	decoder *decode.Decoder
+	keep    func(*decode.Packet) bool
+	packet  decode.Packet
+	files   []*evidenceFile
+	failed  bool // to write, or called off: no file of this pass stays
 }
 
 // evidenceFile is the evidence of one alert while it is written: under a temporary name, until it is whole.
@@ -62,45 +82,74 @@ type evidenceFile struct {
 	out      *capture.Writer
 }
 
-func writeEvidence(ctx context.Context, src capture.Source, files []*evidenceFile, found map[string]*alert.Evidence) error {
-	err := copyEvidence(ctx, src, files)
-	for _, f := range files {
+// run walks the input once and adds what it found.
+func (e *evidence) run(ctx context.Context, src capture.Source, found map[string]*alert.Evidence) error {
+	err := e.walk(ctx, src)
+	for _, f := range e.files {
 		if f.file == nil {
 			continue
 		}
-		if e := f.close(err == nil); e != nil {
-			err = errors.Join(err, e)
-			continue
+		if bad := f.close(!e.failed); bad != nil {
+			err = errors.Join(err, bad)
+			e.failed = true
+		} else if !e.failed {
+			found[f.id] = &alert.Evidence{File: f.path, SHA256: hex.EncodeToString(f.sum.Sum(nil))}
 		}
-		found[f.id] = &alert.Evidence{File: f.path, SHA256: hex.EncodeToString(f.sum.Sum(nil))}
 	}
-	return errors.Join(err, src.Close())
+	return err
 }
 
-// copyEvidence walks the input once. An input that ends with an error has told so in the run before.
-func copyEvidence(ctx context.Context, src capture.Source, files []*evidenceFile) error {
-	decoder := decode.NewDecoder(0)
+// walk takes the input's frames to the files, until it ends or every file is full.
+func (e *evidence) walk(ctx context.Context, src capture.Source) error {
 	var block capture.Block
-	var p decode.Packet
-	for {
+	full := func(f *evidenceFile) bool { return f.pick.Full() }
+	for open := slices.Clone(e.files); len(open) > 0; open = slices.DeleteFunc(open, full) {
 		if err := ctx.Err(); err != nil {
+			e.failed = true
 			return err
 		}
-		err := src.Next(&block)
-		for i := range block.Frames {
-			decoder.Decode(&block.Frames[i], &p)
-			for _, f := range files {
-				if f.pick.Take(&p) {
-					if err := f.write(&block.Frames[i]); err != nil {
-						return err
-					}
-				}
-			}
-		}
+		end := src.Next(&block)
+		err := e.take(src, block.Frames, open)
 		if err != nil {
+			return err
+		}
+		if errors.Is(end, io.EOF) {
 			return nil
 		}
+		if end != nil {
+			return end
+		}
 	}
+	return nil
+}
+
+// take deals out a block. A mapped file that somebody truncates meanwhile ends here with an error, as in worker.outside.
+func (e *evidence) take(src capture.Source, frames []decode.Frame, files []*evidenceFile) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if v := recover(); v != nil {
+			if err = fault(src, v); err == nil {
+				panic(v)
+			}
+		}
+	}()
+	p := &e.packet
+	for i := range frames {
+		e.decoder.Decode(&frames[i], p)
+		if e.keep != nil && !e.keep(p) {
+			continue
+		}
+		for _, f := range files {
+			if !f.pick.Take(p) {
+				continue
+			}
+			if err := f.write(&frames[i]); err != nil {
+				e.failed = true
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (f *evidenceFile) write(frame *decode.Frame) (err error) {
@@ -114,10 +163,17 @@ func (f *evidenceFile) write(frame *decode.Frame) (err error) {
 	return f.out.Write(frame)
 }
 
+// close gives a whole file its name, and removes any other.
 func (f *evidenceFile) close(whole bool) error {
 	err := errors.Join(f.out.Flush(), f.file.Close())
-	if err != nil || !whole {
-		return errors.Join(err, os.Remove(f.file.Name()))
+	if !whole {
+		return os.Remove(f.file.Name())
 	}
-	return os.Rename(f.file.Name(), f.path)
+	if err == nil {
+		err = os.Rename(f.file.Name(), f.path)
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(f.file.Name()))
+	}
+	return err
 }

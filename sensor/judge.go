@@ -55,9 +55,6 @@ func (j *judge) tick(tick, until int64) int64 {
 	if j.epoch.Link.Packets > 0 {
 		j.last = tick
 	}
-	if until-tick > discontinuity {
-		j.summary.Discontinuities++
-	}
 	j.drainRecords()
 	switch {
 	case tick+1 < until && tick < j.last+silence:
@@ -145,5 +142,5 @@ func (j *judge) finish() {
 		j.merge(r.tick)
 	}
 	j.alerts.Flush(j.emit)
-	j.summary.Backward = r.backward
+	j.summary.Backward, j.summary.Discontinuities = r.backward, r.jumps
 }

@@ -50,6 +50,7 @@ type ring struct {
 	started  bool
 	lastTime int64
 	backward uint64
+	jumps    uint64 // of more than an hour
 
 	arrived int   // workers that wait for the tick to be judged
 	judged  int64 // ticks judged so far
@@ -99,8 +100,8 @@ func (r *ring) readBlock() (s *slot) {
 }
 
 // fault tells whether what was recovered is a fault on the source's mapped input, and is then the error to report.
-func (r *ring) fault(recovered any) error {
-	if m, ok := r.src.(interface{ Fault(recovered any) error }); ok {
+func fault(src capture.Source, recovered any) error {
+	if m, ok := src.(interface{ Fault(recovered any) error }); ok {
 		return m.Fault(recovered)
 	}
 	return nil
@@ -112,21 +113,28 @@ func (r *ring) fail(err error) {
 	r.wake.Broadcast()
 }
 
+// latest is the last frame time that the engine knows, ns: year 2116. Sums of times and timeouts stay within an int64.
+const latest = 1 << 62
+
 // cutTicks splits the block's frames into runs of one tick, where ticks follow the running maximum of frame time. Whether
 // a block's last run closes its tick shows only with the next block: that one then starts with an empty closing run.
 func (r *ring) cutTicks(s *slot) {
 	s.cuts = s.cuts[:0]
 	for i := range s.block.Frames {
-		t := s.block.Frames[i].Time
+		t := min(max(s.block.Frames[i].Time, 0), latest)
+		s.block.Frames[i].Time = t
 		if t < r.lastTime && r.started {
 			r.backward++
 		}
 		r.lastTime = t
-		tick := floorDiv(t, tally.Tick)
+		tick := t / tally.Tick
 		if !r.started {
 			r.tick, r.started = tick, true
 		}
 		if tick > r.tick {
+			if tick-r.tick > discontinuity {
+				r.jumps++
+			}
 			s.addCut(i, r.tick, r.workers, true, tick)
 			r.tick = tick
 		}
@@ -144,12 +152,4 @@ func (s *slot) addCut(frames int, tick int64, workers int, closes bool, next int
 		c.ends = make([]int, workers)
 	}
 	c.frames, c.tick, c.closes, c.next = frames, tick, closes, next
-}
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
 }

@@ -40,7 +40,7 @@ const (
 func (s *Summary) add(e *tally.Epoch) {
 	s.Epochs++
 	if e.Link.Packets > 0 {
-		if s.First == 0 {
+		if s.Link.Packets == 0 {
 			s.First = e.Start()
 		}
 		s.Last = e.End()

@@ -76,17 +76,17 @@ func (w *worker) run() {
 // one meanwhile, touching it faults, and the input ends there with an error.
 func (w *worker) outside(f func()) {
 	r := w.e.ring
-	var fault error
+	var err error
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
-		if fault != nil {
-			r.fail(fault)
+		if err != nil {
+			r.fail(err)
 		}
 	}()
 	defer func() {
 		if v := recover(); v != nil {
-			if fault = r.fault(v); fault == nil {
+			if err = fault(r.src, v); err == nil {
 				panic(v)
 			}
 		}

@@ -70,7 +70,7 @@ func (c *config) parse(text []byte) error {
 		return nil
 	}
 	if err != nil {
-		return errors.New(position(text, err) + strings.TrimSpace(yaml.FormatError(err, false, true)))
+		return errors.New(position(text, err) + strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
 	var second any
 	if err := d.Decode(&second); !errors.Is(err, io.EOF) {

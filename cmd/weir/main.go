@@ -52,18 +52,21 @@ type streams struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], &streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // run is the whole program but its process: it returns the exit code.
 func run(ctx context.Context, args []string, std *streams) int {
+	if len(args) == 0 { // a script that lost its command must not pass for done
+		run(ctx, []string{"--help"}, &streams{std.in, std.err, std.err})
+		return exitUsage
+	}
 	var c cli
 	code := -1
 	parser, err := kong.New(&c,
 		kong.Name("weir"),
 		kong.Description(description),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(n int) { code = n }),
@@ -71,38 +74,49 @@ func run(ctx context.Context, args []string, std *streams) int {
 		kong.Bind(std),
 	)
 	if err != nil {
-		fmt.Fprintln(std.err, "weir:", err)
-		return exitFailed
-	}
-	if len(args) == 0 {
-		args = []string{"--help"}
+		return report(err, std.err)
 	}
 	k, err := parser.Parse(args)
 	if code >= 0 { // --help
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(std.err, "weir: %v\nTry 'weir --help'.\n", err)
+		report(err, std.err)
+		fmt.Fprintln(std.err, "Try 'weir --help'.")
 		return exitUsage
 	}
-	return exitCode(k.Run(), std)
+	return report(k.Run(), std.err)
 }
 
-func exitCode(err error, std *streams) int {
-	var usage usageError
-	var told reported
-	switch {
-	case err == nil:
-		return exitDone
-	case errors.As(err, &told):
-		return exitFailed
-	case errors.As(err, &usage):
-		fmt.Fprintln(std.err, "weir:", err)
-		return exitUsage
-	default:
-		fmt.Fprintln(std.err, "weir:", err)
-		return exitFailed
+// report tells what went wrong, each cause in a line of its own and none twice, and returns the exit code.
+func report(err error, w io.Writer) int {
+	code := exitDone
+	told := map[string]bool{}
+	for _, e := range causes(err) {
+		var usage usageError
+		var known reported
+		code = max(code, exitFailed)
+		if errors.As(e, &usage) {
+			code = exitUsage
+		}
+		if line := printable(e.Error()); !errors.As(e, &known) && !told[line] {
+			told[line] = true
+			fmt.Fprintln(w, "weir:", line)
+		}
 	}
+	return code
+}
+
+// causes takes joined errors apart.
+func causes(err error) (all []error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			all = append(all, causes(e)...)
+		}
+	} else if err != nil {
+		all = append(all, err)
+	}
+	return all
 }
 
 type versionCmd struct{}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -14,11 +13,13 @@ type progress struct {
 	done chan struct{}
 }
 
-// startProgress begins to show the source's progress, ten times a second; a nil result shows nothing.
-func startProgress(w io.Writer, quiet bool, src interface{ Progress() (done, total int64) }) *progress {
-	if quiet || !isTerminal(w) {
+// startProgress begins to show the source's progress, ten times a second. A nil result shows nothing, and is what there is
+// without a terminal, and with one that lines of output run through.
+func startProgress(std *streams, lines bool, src interface{ Progress() (done, total int64) }) *progress {
+	if !isTerminal(std.err) || lines && isTerminal(std.out) {
 		return nil
 	}
+	w := std.err
 	p := &progress{quit: make(chan struct{}), done: make(chan struct{})}
 	p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true),
 		progressbar.OptionSetDescription("replay"), progressbar.OptionClearOnFinish())

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"weir/decode/conn"
@@ -68,8 +67,7 @@ func (c *replayCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	out := newAlertWriter(c.Format, std.out, c.Flows == "-")
-	return c.replay(ctx, std, cfg, out, want)
+	return c.replay(ctx, std, cfg, want)
 }
 
 // check finds what kong cannot.
@@ -84,6 +82,19 @@ func (c *replayCmd) check() error {
 		return errors.New("--merge cannot take standard input")
 	case c.FlowsFormat != "json" && c.Flows == "":
 		return errors.New("--flows-format needs --flows")
+	}
+	flows, _ := os.Stat(c.Flows)
+	for _, f := range c.Files {
+		info, err := os.Stat(f)
+		if err != nil {
+			continue // reading it tells more
+		}
+		switch mode := info.Mode(); {
+		case c.Evidence != "" && !mode.IsRegular() && !mode.IsDir():
+			return fmt.Errorf("--evidence reads the input again, which %s cannot: give it a file", f)
+		case mode.IsRegular() && flows != nil && os.SameFile(info, flows):
+			return fmt.Errorf("--flows would overwrite the capture %s", f)
+		}
 	}
 	return nil
 }
@@ -104,100 +115,121 @@ func (c *replayCmd) expected() ([]*alert.Alert, error) {
 	return want, nil
 }
 
+// outputs are where the results of a replay go. The first error of writing them stops the replay.
+type outputs struct {
+	alerts     alertWriter
+	flows      *flowWriter
+	keep       bool           // all alerts are needed at the end
+	hold       bool           // and written only then
+	all        []*alert.Alert // if keep
+	severities [alert.SeverityCount]uint64
+	err        error
+	stop       context.CancelCauseFunc
+}
+
+// take counts an alert's revision, keeps it and writes it, each as needed.
+func (o *outputs) take(a *alert.Alert) {
+	if a.State == alert.Closed {
+		o.severities[a.Severity]++
+	}
+	if o.keep {
+		one := *a
+		o.all = append(o.all, &one)
+	}
+	if !o.hold {
+		o.failed(o.alerts.write(a))
+	}
+}
+
+func (o *outputs) failed(err error) {
+	if err != nil && o.err == nil {
+		o.err = err
+		o.stop(err)
+	}
+}
+
+// finish writes what was held back and empties the buffers.
+func (o *outputs) finish() error {
+	if o.hold {
+		for _, a := range o.all {
+			if o.err == nil {
+				o.failed(o.alerts.write(a))
+			}
+		}
+	}
+	if o.err == nil {
+		o.failed(o.alerts.flush())
+	}
+	o.failed(o.flows.close())
+	return o.err
+}
+
 // replay runs the engine and writes what it produces. What was found is written whatever went wrong later.
-func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config, out alertWriter, want []*alert.Alert) error {
-	var all []*alert.Alert // kept where they are needed at the end
-	keep := c.Expect != "" || c.Evidence != ""
-	var writeErr error
-	sinks := sensor.Sinks{Alert: func(a *alert.Alert) {
-		if keep {
-			one := *a
-			all = append(all, &one)
+func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config, want []*alert.Alert) error {
+	if c.Evidence != "" { // before a long run, not after it
+		if err := os.MkdirAll(c.Evidence, 0o750); err != nil {
+			return err
 		}
-		if c.Evidence == "" {
-			writeErr = errors.Join(writeErr, out.write(a))
-		}
-	}}
+	}
 	flows, err := c.openFlows(std)
 	if err != nil {
 		return err
 	}
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	out := &outputs{alerts: newAlertWriter(c.Format, std.out, c.Flows == "-"), flows: flows, stop: stop,
+		keep: c.Expect != "" || c.Evidence != "", hold: c.Evidence != ""}
+	sinks := sensor.Sinks{Alert: out.take}
 	if flows != nil {
-		sinks.Record = flows.write
+		sinks.Record = func(r *conn.Record) { out.failed(flows.write(r)) }
 	}
 	engine, err := sensor.New(cfg, sinks)
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
-	src := capture.Files(c.Files, c.Merge)
+	src := newSource(running, c.Files, c.Merge)
 	defer src.Close()
 
 	begin := time.Now()
-	bar := startProgress(std.err, c.Quiet, src)
-	sum, err := engine.Replay(ctx, src)
-	bar.stop()
-	if c.Evidence != "" {
-		open := func() capture.Source { return capture.Files(c.Files, c.Merge) }
-		err = errors.Join(err, sensor.Evidence(ctx, open, all, c.Evidence))
-		for _, a := range all {
-			writeErr = errors.Join(writeErr, out.write(a))
-		}
-	}
-	err = errors.Join(err, writeErr, out.flush(), flows.close())
+	var bar *progress
 	if !c.Quiet {
-		printSummary(std.err, sum, src.Counters(), time.Since(begin))
+		bar = startProgress(std, c.Format == "jsonl" || c.Flows == "-", src.set)
 	}
-	if c.Expect != "" {
-		if diff := alert.Diff(want, all); diff != "" {
-			fmt.Fprintf(std.err, "alerts differ from %s:\n%s", c.Expect, diff)
-			err = errors.Join(err, reported{errors.New("alerts differ")})
-		}
+	sum, err := engine.Replay(running, src)
+	bar.stop()
+	if running.Err() != nil { // its error is not the input's
+		err = nil
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("interrupted after %d packets", sum.Link.Packets)
+	} else if c.Evidence != "" && out.err == nil {
+		err = errors.Join(err, c.evidence(ctx, cfg, out.all))
+	}
+	err = errors.Join(err, out.finish())
+	if !c.Quiet && (err == nil || sum.Link.Packets > 0) {
+		printSummary(std.err, &outcome{sum, src.counters(), out.severities, time.Since(begin)})
+	}
+	if c.Expect != "" && ctx.Err() == nil {
+		err = errors.Join(err, c.compare(std, want, out.all))
 	}
 	return err
 }
 
-// flowWriter writes connections in one of the two formats. A nil one does nothing.
-type flowWriter struct {
-	out    *bufio.Writer
-	file   io.Closer
-	format func(r *conn.Record, b []byte) []byte
-	buf    []byte
+func (c *replayCmd) evidence(ctx context.Context, cfg sensor.Config, all []*alert.Alert) error {
+	open := func() capture.Source { return capture.Files(c.Files, c.Merge) }
+	return sensor.Evidence(ctx, open, cfg.Keep, all, c.Evidence)
 }
 
-func (c *replayCmd) openFlows(std *streams) (*flowWriter, error) {
-	if c.Flows == "" {
-		return nil, nil
-	}
-	w := &flowWriter{out: bufio.NewWriterSize(std.out, 1<<16), format: (*conn.Record).AppendJSON}
-	if c.Flows != "-" {
-		f, err := os.Create(c.Flows)
-		if err != nil {
-			return nil, err
-		}
-		w.out.Reset(f)
-		w.file = f
-	}
-	if c.FlowsFormat == "zeek" {
-		w.format = (*conn.Record).AppendZeek
-		w.out.Write(conn.ZeekHeader())
-	}
-	return w, nil
-}
-
-// write appends a record; the buffer remembers the first error.
-func (w *flowWriter) write(r *conn.Record) {
-	w.buf = w.format(r, w.buf[:0])
-	w.out.Write(w.buf)
-}
-
-func (w *flowWriter) close() error {
-	if w == nil {
+// compare tells how the alerts differ from those expected.
+func (c *replayCmd) compare(std *streams, want, got []*alert.Alert) error {
+	diff := alert.Diff(want, got)
+	if diff == "" {
 		return nil
 	}
-	err := w.out.Flush()
-	if w.file != nil {
-		err = errors.Join(err, w.file.Close())
+	fmt.Fprintf(std.err, "alerts differ from %s:\n", printable(c.Expect))
+	for line := range strings.Lines(diff) {
+		fmt.Fprintln(std.err, printable(strings.TrimSuffix(line, "\n")))
 	}
-	return err
+	return reported{errors.New("alerts differ")}
 }

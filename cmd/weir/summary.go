@@ -8,48 +8,93 @@ import (
 
 	"weir/analyzers/tally"
 	"weir/decode"
+	"weir/decode/conn"
 	"weir/sensor"
 	"weir/sensor/alert"
 	"weir/sensor/capture"
 )
 
-// printSummary tells on standard error what a run saw and what it lost.
-func printSummary(w io.Writer, s *sensor.Summary, files capture.Counters, took time.Duration) {
-	l := &s.Link
-	fmt.Fprintf(w, "%d packets, %s in %s of traffic", l.Packets, bytesText(l.Bytes), time.Duration(s.Last-s.First))
-	if s.First != 0 {
-		fmt.Fprintf(w, " from %s", time.Unix(0, s.First).UTC().Format("2006-01-02 15:04:05"))
-	}
-	fmt.Fprintf(w, "\n  protocols    %s\n", counts("tcp", l.TCP, "udp", l.UDP, "icmp", l.ICMP, "arp", l.ARP, "other", l.Other))
-	var services []string
-	for _, c := range s.TopServices(8) {
-		services = append(services, fmt.Sprintf("%s/%d %s", map[uint8]string{6: "tcp", 17: "udp"}[c.Proto], c.Port, bytesText(c.Bytes)))
-	}
-	if len(services) > 0 {
-		fmt.Fprintf(w, "  services     %s\n", strings.Join(services, ", "))
-	}
-	fmt.Fprintf(w, "  connections  %d, of which %d completed their handshake\n", l.Opened, l.Proven)
-	if text := lossText(s, files); text != "" {
-		fmt.Fprintf(w, "  loss         %s\n", text)
-	}
-	opened := s.Alerts[alert.Open]
-	fmt.Fprintf(w, "  alerts       %d\n", opened)
-	fmt.Fprintf(w, "%.3gs, %.3g packets/s\n", took.Seconds(), float64(l.Packets)/max(took.Seconds(), 1e-9))
+// outcome is all that a closing summary tells.
+type outcome struct {
+	*sensor.Summary
+	files  capture.Counters
+	alerts [alert.SeverityCount]uint64
+	took   time.Duration
 }
 
-// lossText names what was not decoded, cut or lost, by cause.
-func lossText(s *sensor.Summary, files capture.Counters) string {
+// printSummary tells on standard error what a run saw, what it found and what it lost.
+func printSummary(w io.Writer, o *outcome) {
+	l := &o.Link
+	fmt.Fprintf(w, "%d packets, %s", l.Packets, scaled(l.Bytes, "B"))
+	if l.Packets > 0 {
+		fmt.Fprintf(w, ", %v of traffic from %s UTC", time.Duration(o.Last-o.First), time.Unix(0, o.First).UTC().Format("2006-01-02 15:04:05"))
+	}
+	fmt.Fprintln(w)
+	line := func(name, text string) {
+		if text == "" {
+			text = "none"
+		}
+		fmt.Fprintf(w, "  %-12s %s\n", name, text)
+	}
+	line("protocols", counts("tcp", l.TCP, "udp", l.UDP, "icmp", l.ICMP, "arp", l.ARP, "other", l.Other))
+	line("services", o.services())
+	line("connections", fmt.Sprintf("%d, of which %d completed their handshake", l.Opened, l.Proven))
+	line("loss", o.loss())
+	line("oddities", o.oddities())
+	line("alerts", o.found())
+	rate := uint64(float64(l.Packets) / max(o.took.Seconds(), 1e-9))
+	line("took", fmt.Sprintf("%v, %s/s", o.took.Round(time.Millisecond), scaled(rate, " packets")))
+}
+
+// services lists the ports with the most bytes, those of a hundredth of all bytes at least.
+func (o *outcome) services() string {
+	const most, share = 8, 100
+	var out []string
+	for _, c := range o.TopServices(most) {
+		if c.Bytes*share < o.Link.Bytes {
+			break
+		}
+		record := conn.Record{Proto: c.Proto, RespPort: c.Port}
+		name := fmt.Sprintf("%s/%d", map[uint8]string{6: "tcp", 17: "udp"}[c.Proto], c.Port)
+		if s := record.Service(); s != "" {
+			name += " (" + s + ")"
+		}
+		out = append(out, name+" "+scaled(c.Bytes, "B"))
+	}
+	return strings.Join(out, ", ")
+}
+
+// loss lists what was not seen, or not counted in full, by cause.
+func (o *outcome) loss() string {
+	var all []any
+	for c := tally.Loss(0); c < tally.LossCount; c++ {
+		all = append(all, c.String(), o.Link.Loss[c])
+	}
+	return counts(append(all, "flow records", o.RecordsLost)...)
+}
+
+// oddities lists what the decoder could not read to its end, and what was strange about time and files.
+func (o *outcome) oddities() string {
 	var all []any
 	for w := decode.WhyEncrypted; w < decode.WhyCount; w++ {
-		all = append(all, "decode "+w.String(), s.Link.Why[w])
+		all = append(all, w.String(), o.Link.Why[w])
 	}
-	for c := tally.Loss(0); c < tally.LossCount; c++ {
-		all = append(all, c.String(), s.Link.Loss[c])
+	return counts(append(all, "time backwards", o.Backward, "time jumps", o.Discontinuities, "bad times", o.files.BadTime,
+		"bad sub-seconds", o.files.BadSubsecond, "without time", o.files.NoTime, "wire length raised", o.files.ShortWire)...)
+}
+
+// found counts the alerts, the gravest first.
+func (o *outcome) found() string {
+	var all []any
+	total := uint64(0)
+	for s := alert.SeverityCount; s > 0; s-- {
+		all = append(all, (s - 1).String(), o.alerts[s-1])
+		total += o.alerts[s-1]
 	}
-	all = append(all, "time backwards", s.Backward, "time jumps", s.Discontinuities, "flow records", s.RecordsLost)
-	all = append(all, "file: bad times", files.BadTime, "bad sub-seconds", files.BadSubsecond, "without time", files.NoTime,
-		"wire length raised", files.ShortWire)
-	return counts(all...)
+	if total == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d: %s", total, counts(all...))
 }
 
 // counts lists those of pairs of name and uint64 that are not 0.
@@ -63,14 +108,15 @@ func counts(pairs ...any) string {
 	return strings.Join(out, ", ")
 }
 
-func bytesText(n uint64) string {
-	const units = "kMGTPE"
+// scaled writes a number with three digits and a decimal prefix.
+func scaled(n uint64, unit string) string {
+	const prefixes = "kMGTPE"
 	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
+		return fmt.Sprintf("%d %s", n, strings.TrimSpace(unit))
 	}
-	v, u := float64(n)/1000, 0
-	for v >= 1000 && u < len(units)-1 {
-		v, u = v/1000, u+1
+	v, p := float64(n)/1000, 0
+	for v >= 999.5 && p < len(prefixes)-1 {
+		v, p = v/1000, p+1
 	}
-	return fmt.Sprintf("%.3g %cB", v, units[u])
+	return fmt.Sprintf("%.3g %c%s", v, prefixes[p], unit)
 }
