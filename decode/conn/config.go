@@ -11,7 +11,7 @@ import (
 // Config sizes the table and sets its timeouts. Sizes are totals over all shards; all memory is reserved by NewTables and
 // none is added later.
 type Config struct {
-	Conns     int `yaml:"connections"` // connections in full (256 bytes each); at most 2^29
+	Conns     int `yaml:"connections"` // connections in full (272 to 288 bytes each, with their index); at most 2^29
 	HalfOpen  int `yaml:"half_open"`   // attempts and single packets without an answer (208 bytes each, with their place in the queue of contacts)
 	Extras    int `yaml:"extras"`      // connections whose payload sizes and gaps are kept (192 bytes each)
 	Fragments int `yaml:"fragments"`   // fragmented datagrams whose later fragments find their connection (80 bytes each)

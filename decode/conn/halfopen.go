@@ -131,17 +131,17 @@ func (s *shard) halfExpired(n int) bool {
 	h, last := &s.halves[n], s.sets[n/ways].last[n%ways]
 	switch {
 	case h.proto == protoTCP && h.ver != 0:
-		if h.flags&(decode.FlagSYN|decode.FlagFIN|decode.FlagRST) == decode.FlagSYN {
+		if h.sender == 0 && h.flags&(flagSYN|flagFIN|flagRST) == flagSYN {
 			return s.now-h.first >= s.timeouts.attempt
 		}
-		if h.flags&(decode.FlagFIN|decode.FlagRST) != 0 {
+		if h.flags&(flagFIN|flagRST) != 0 {
 			return s.now-h.first >= s.timeouts.close
 		}
 		return s.now-last >= s.timeouts.idle
 	case h.proto == protoICMP || h.proto == protoICMP6:
 		return s.now-last >= s.timeouts.icmp
 	}
-	return s.idleUDP(h.proto, h.first, last, h.portA, h.portB)
+	return s.idleUDP(s.now-last, &h.first, h.proto == protoUDP && (dnsPort(h.portA) || dnsPort(h.portB)))
 }
 
 // promote moves an entry to the table, as if its first packet had been counted there.

@@ -64,9 +64,9 @@ func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 	}
 }
 
-// touch loads the connection's cache lines.
+// touch loads the cache lines that most packets of a connection need: all but the last.
 func (c *conn) touch() uint64 {
-	return c.hash + uint64(c.side[0].ack) + uint64(c.side[1].ack) + uint64(c.first)
+	return c.hash + uint64(c.side[0].ack) + uint64(c.side[1].ack)
 }
 
 // packet updates the shard with one packet.
@@ -169,7 +169,7 @@ func (s *shard) over(c *conn, p *decode.Packet) (Close, bool) {
 	if why, ok := s.expired(c); ok {
 		return why, true
 	}
-	return CloseReuse, c.proto == protoTCP && c.reopenedBy(p)
+	return CloseReuse, c.proto == protoTCP && p.Flags&flagSYN != 0 && c.reopenedBy(p)
 }
 
 // notAsked stands for no contact that a new attempt would take over.

@@ -101,17 +101,20 @@ func (s *shard) expired(c *conn) (Close, bool) {
 	case protoICMP, protoICMP6:
 		return CloseIdle, idle >= s.timeouts.icmp
 	}
-	return CloseIdle, s.idleUDP(c.proto, c.first, c.last, c.portA, c.portB)
+	return CloseIdle, s.idleUDP(idle, &c.first, c.proto == protoUDP && (dnsPort(c.portA) || dnsPort(c.portB)))
 }
 
 // idleUDP tells whether a flow was idle too long. Zeek's DNS analyzer looks at a session every dns_session_timeout from
-// its start, and ends it if it was idle for as long less a second.
-func (s *shard) idleUDP(proto uint8, first, last int64, portA, portB uint16) bool {
-	if every := s.timeouts.dns; proto == protoUDP && (dnsPort(portA) || dnsPort(portB)) {
-		looks := max((last-first+every-1e9+every-1)/every, 1)
-		return s.now-first >= looks*every
+// its start, and ends it if it was idle for as long less a second. The start is read only if needed: it lies in a cache
+// line of its own.
+func (s *shard) idleUDP(idle int64, first *int64, dns bool) bool {
+	every := s.timeouts.dns
+	if !dns || idle < every-1e9 {
+		return idle >= s.timeouts.udp
 	}
-	return s.now-last >= s.timeouts.udp
+	age := s.now - *first
+	looks := max((age-idle+every-1e9+every-1)/every, 1)
+	return age >= looks*every
 }
 
 // isSlow tells whether an established connection holds the responder without giving it anything to do: the responder has

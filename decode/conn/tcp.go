@@ -321,12 +321,9 @@ func (c *conn) setDue(at int64) {
 	c.bits |= bitDue
 }
 
-// reopenedBy tells whether a segment starts a new connection between the same ends: a SYN with another ISN, or any after
+// reopenedBy tells whether a SYN starts a new connection between the same ends: a SYN with another ISN, or any after
 // both sides closed (Zeek's IsReuse). A SYN that answers a SYN without an answer is a simultaneous open instead.
 func (c *conn) reopenedBy(p *decode.Packet) bool {
-	if p.Flags&flagSYN == 0 {
-		return false
-	}
 	opener := &c.side[0]
 	if p.Flags&flagACK != 0 {
 		if opener.state != inactive {
