@@ -254,10 +254,7 @@ func (w *worker) process(packets []decode.Packet, part []uint16) {
 
 // drain hands contacts and slow connections to the tallies of their shards.
 func (w *worker) drain() {
-	for i := range w.out.Contacts {
-		c := &w.out.Contacts[i]
-		w.e.shards[c.Shard].Contact(c)
-	}
+	tally.Contacts(w.e.shards, w.out.Contacts)
 	for i := range w.out.Slow {
 		s := &w.out.Slow[i]
 		w.e.shards[s.Shard].Slow(s)
