@@ -87,6 +87,7 @@ func TestToolPrint(t *testing.T) {
 		{"two marks", marked("198.51.100.23", conn.MarkZMap, 2, 2), 0},
 		{"three marks", marked("198.51.100.23", conn.MarkZMap, 3, 3), 37},
 		{"three marks among six", marked("198.51.100.23", conn.MarkZMap, 3, 6), 37},
+		{"three marks among seven", marked("198.51.100.23", conn.MarkZMap, 3, 7), 0},
 		{"marks by chance", marked("198.51.100.23", conn.MarkMasscan|conn.MarkZMap, 30, 900000), 0},
 	}
 	for _, c := range cases {

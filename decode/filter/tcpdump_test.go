@@ -196,7 +196,7 @@ func TestAgainstTcpdump(t *testing.T) {
 	frames, compared, causes := 0, 0, map[string]int{}
 	corpus(t, func(c captured) {
 		if judges[c.frame.Link] == nil {
-			judges[c.frame.Link] = newJudges(t, tcpdump, c.frame.Link)
+			judges[c.frame.Link] = withTheirs(t, tcpdump, c.frame.Link, newJudges(t, c.frame.Link))
 		}
 		d.Decode(&c.frame, p)
 		frames++
@@ -234,7 +234,8 @@ type judge struct {
 	theirs, ours *bpf.VM // theirs: nil where the words differ
 }
 
-func newJudges(t *testing.T, tcpdump string, link decode.LinkType) []judge {
+// newJudges compiles all expressions for a link type.
+func newJudges(t testing.TB, link decode.LinkType) []judge {
 	var all []judge
 	for _, expr := range append(tagged, expressions...) {
 		f, err := Parse(expr)
@@ -245,16 +246,22 @@ func newJudges(t *testing.T, tcpdump string, link decode.LinkType) []judge {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j := judge{expr: expr, filter: f, ours: machine(t, ours)}
-		if !slices.Contains(tagged, expr) {
-			j.theirs = machine(t, compileTheirs(t, tcpdump, link, expr))
-		}
-		all = append(all, j)
+		all = append(all, judge{expr: expr, filter: f, ours: machine(t, ours)})
 	}
 	return all
 }
 
-func machine(t *testing.T, raw []bpf.RawInstruction) *bpf.VM {
+// withTheirs adds what tcpdump compiles of the same words.
+func withTheirs(t *testing.T, tcpdump string, link decode.LinkType, all []judge) []judge {
+	for i := range all {
+		if !slices.Contains(tagged, all[i].expr) {
+			all[i].theirs = machine(t, compileTheirs(t, tcpdump, link, all[i].expr))
+		}
+	}
+	return all
+}
+
+func machine(t testing.TB, raw []bpf.RawInstruction) *bpf.VM {
 	ins, ok := bpf.Disassemble(raw)
 	if !ok {
 		t.Fatal("unknown instruction")
@@ -266,7 +273,7 @@ func machine(t *testing.T, raw []bpf.RawInstruction) *bpf.VM {
 	return vm
 }
 
-func run(t *testing.T, vm *bpf.VM, frame []byte) bool {
+func run(t testing.TB, vm *bpf.VM, frame []byte) bool {
 	n, err := vm.Run(frame)
 	if err != nil {
 		t.Fatal(err)
