@@ -230,6 +230,9 @@ func (s *scanSource) limit(t scanTest, v *scanVerdict) int {
 			return capUsual
 		}
 	}
+	if v.kind == scanUDP && s.refused == 0 && pairs < 25 { // one-way UDP (logs, streams, broken names) is never answered
+		return capUsual
+	}
 	return capOf(v.kind)
 }
 

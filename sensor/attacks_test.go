@@ -46,8 +46,8 @@ func TestAttacks(t *testing.T) {
 			}
 			found := false
 			for _, a := range parse(t, out) {
-				if a.Severity < alert.Medium {
-					continue
+				if a.Severity < alert.Medium || a.Analyzer == "fingerprint" && name(a.Subject) == c.subject {
+					continue // the tool's print is another finding about the same source
 				}
 				if a.Analyzer != c.analyzer || a.Kind != c.kind || name(a.Subject) != c.subject || name(a.Victim) != c.victim {
 					t.Errorf("%s %s by %q on %q: %s", a.Analyzer, a.Kind, name(a.Subject), name(a.Victim), a.Summary)
