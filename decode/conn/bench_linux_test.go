@@ -72,9 +72,10 @@ func (l *load) use(i int, n name) {
 }
 
 // benchmarkHit updates n established connections in random order, in batches of 64, with payload.
-func benchmarkHit(b *testing.B, n int) {
+func benchmarkHit(b *testing.B, n int, record func(*Record)) {
 	t := newTables(b, Defaults())
 	l := newLoad()
+	l.out.Record = record
 	names := make([]name, n)
 	for i := range n {
 		src, dst := 0x0a000000+uint32(i), uint32(0xc0000201)
@@ -104,8 +105,9 @@ func benchmarkHit(b *testing.B, n int) {
 	measure()
 }
 
-func BenchmarkHit256(b *testing.B) { benchmarkHit(b, 256) }
-func BenchmarkHit64k(b *testing.B) { benchmarkHit(b, 64<<10) }
+func BenchmarkHit256(b *testing.B)        { benchmarkHit(b, 256, nil) }
+func BenchmarkHit64k(b *testing.B)        { benchmarkHit(b, 64<<10, nil) }
+func BenchmarkHit64kRecords(b *testing.B) { benchmarkHit(b, 64<<10, func(*Record) {}) }
 
 // BenchmarkSYNFlood opens a new connection with every packet, a million a second, ticks included.
 func BenchmarkSYNFlood(b *testing.B) {

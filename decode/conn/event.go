@@ -105,7 +105,8 @@ type Slow struct {
 }
 
 // Out collects what a batch or an expiry produced besides events. The caller drains and truncates the slices. Record, if
-// not nil, is called for each connection at its end; the record is valid only during the call.
+// not nil, is called for each connection at its end; the record is valid only during the call. While Record is nil, sizes
+// and gaps of payload packets are not kept.
 type Out struct {
 	Contacts []Contact
 	Slow     []Slow

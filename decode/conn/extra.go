@@ -21,7 +21,7 @@ type sums struct {
 	_               [20]byte
 }
 
-// features enters one packet with payload.
+// features enters one packet with payload. It is called only where records are wanted: nothing else reads them.
 func (s *shard) features(c *conn, d int, payload uint32, now int64) {
 	if c.extra == 0 {
 		if c.extra = s.allocExtra(); c.extra == 0 {

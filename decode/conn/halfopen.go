@@ -155,7 +155,7 @@ func (s *shard) promote(hash uint64, n int, out *Out) *conn {
 	if c.bits&bitPending != 0 {
 		s.waiting++
 	}
-	if h.payload > 0 {
+	if h.payload > 0 && out.Record != nil {
 		s.features(c, int(h.sender), h.payload, h.first)
 	}
 	return c

@@ -286,7 +286,7 @@ func (s *shard) update(c *conn, p *decode.Packet, out *Out) Event {
 	if c.bits&(bitPending|bitProven) != bitProven {
 		ev |= s.progress(c, d, &seg, out)
 	}
-	if seg.payload > 0 && seg.flags&decode.FlagRST == 0 {
+	if seg.payload > 0 && seg.flags&flagRST == 0 && out.Record != nil {
 		s.features(c, d, seg.payload, s.now)
 	}
 	return ev | c.standing(d) | outerEvent(p)
