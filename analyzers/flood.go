@@ -7,6 +7,7 @@ import (
 
 	"weir/analyzers/tally"
 	"weir/decode"
+	"weir/decode/conn"
 )
 
 // Flood finds floods (ATT&CK T1498, T1499): traffic that exhausts a destination service, a host or a prefix (/24, /64).
@@ -41,7 +42,7 @@ import (
 //
 // Score: 60 at the floor, 20 more for each factor of ten, at most the kind's cap.
 //
-// State: at most MaxVictims windows of each level, 1.4 kB each; see victims for what goes first. Cost: one pass.
+// State: at most MaxVictims windows of each level, 1.7 kB each; see victims for what goes first. Cost: one pass.
 type Flood struct {
 	cfg      FloodConfig
 	floors   floodCounts   // by metric
@@ -75,7 +76,7 @@ type FloodConfig struct {
 	SlowEvery              time.Duration `yaml:"slow_every"`                    // in which decode/conn visits each connection once
 	AmplificationPorts     []uint16      `yaml:"amplification_ports"`           // UDP source ports of known reflectors
 	OneWayPorts            []uint16      `yaml:"one_way_ports"`                 // UDP services that never answer; their floors are ten times as high
-	MaxVictims             int           `yaml:"max_victims"`                   // tracked services, hosts and prefixes, each; 1.4 kB each
+	MaxVictims             int           `yaml:"max_victims"`                   // tracked services, hosts and prefixes, each; 1.7 kB each
 	MaxNormals             int           `yaml:"max_normals"`                   // hosts whose normal headers are kept; 20 kB each
 	Quiet                  time.Duration `yaml:"quiet"`                         // after which an alert closes
 }
@@ -101,7 +102,7 @@ func DefaultFlood() FloodConfig {
 		AmplificationPerSecond: 300,
 		AmplificationBits:      10e6,
 		SlowConnections:        50,
-		SlowEvery:              10 * time.Second,
+		SlowEvery:              conn.SlowEvery,
 		// CISA alert TA14-017A and its additions: QOTD, chargen, DNS, TFTP, portmap, NTP, NetBIOS, SNMP, CLDAP, SLP, IKE (two
 		// ports), RIP, OpenVPN, MSSQL, SSDP, ARD, RDP, STUN, WS-Discovery, Sentinel, NAT-PMP, mDNS, CoAP, Ubiquiti, Mitel,
 		// memcached, Steam, Plex, Jenkins, DVR, Crestron, BACnet.

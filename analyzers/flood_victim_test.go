@@ -63,6 +63,13 @@ func TestFloodVictims(t *testing.T) {
 				r.answers(each(10+i), 53, protoUDP, 1, 400)
 			}
 		}},
+		{"service above, a port scan beside it", []string{"syn 10.10.10.10:80"}, func(r *river) {
+			r.syn(host, 80, 100, 0, 0)
+			r.senders(r.to(host, 80, protoTCP), 100)
+			for range 100 {
+				r.syn(host, 1024+uint16(r.random.IntN(60000)), 1, 0, 0)
+			}
+		}},
 		{"random ports of many senders", []string{"udp 10.10.10.10"}, func(r *river) {
 			for range 600 {
 				s := r.ask(host, uint16(r.random.Uint32()), protoUDP, 1, 100, 0)
@@ -172,7 +179,7 @@ func TestFloodLookAlikes(t *testing.T) {
 			}
 		}},
 		{"port scan beside a busy service", func(r *river, i int) {
-			r.syn(host, 80, 50, 50, 50)
+			r.syn(host, 80, 20, 20, 20)
 			r.senders(r.to(host, 80, protoTCP), 50)
 			for p := range 100 {
 				r.syn(host, uint16(1000+i*100+p), 1, 0, 0)
