@@ -14,7 +14,7 @@ type Config struct {
 	Conns     int `yaml:"connections"` // connections in full (272 to 288 bytes each, with their index); at most 2^29
 	HalfOpen  int `yaml:"half_open"`   // attempts and single packets without an answer (208 bytes each, with their place in the queue of contacts)
 	Extras    int `yaml:"extras"`      // connections whose payload sizes and gaps are kept (192 bytes each)
-	Fragments int `yaml:"fragments"`   // fragmented datagrams whose later fragments find their connection (80 bytes each)
+	Fragments int `yaml:"fragments"`   // fragmented datagrams whose later fragments find their connection (72 bytes each)
 
 	TCPAttempt   time.Duration `yaml:"tcp_attempt"`   // SYN without an answer, from the SYN on
 	TCPHandshake time.Duration `yaml:"tcp_handshake"` // idle before the handshake is done

@@ -137,5 +137,9 @@ func (s *shard) attribute(hash uint64, key *decode.Key, p *decode.Packet) Event 
 		h.payload = saturate32(h.payload, p.PayloadLen)
 	}
 	s.sets[n/ways].last[n%ways] = s.now
-	return h.senderEvent() | outerEvent(p)
+	ev := h.senderEvent() | outerEvent(p)
+	if h.bits&bitUnasked != 0 {
+		ev |= EvUnasked
+	}
+	return ev
 }

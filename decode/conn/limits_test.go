@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime"
 	"testing"
+	"unsafe"
 
 	"weir/decode"
 )
@@ -302,8 +303,16 @@ func TestFullTable(t *testing.T) {
 
 // TestDefaultsFit holds the promise of Defaults and of the sizes that Config's comments name.
 func TestDefaultsFit(t *testing.T) {
-	if n := Defaults().Bytes(); n > 256<<20 {
+	if n := Defaults().Bytes(); n > 212<<20 {
 		t.Errorf("%d MiB", n>>20)
+	}
+	sizes := [...]uintptr{unsafe.Sizeof(conn{}), unsafe.Sizeof(side{}), unsafe.Sizeof(set{}), unsafe.Sizeof(half{}),
+		unsafe.Sizeof(extra{}), unsafe.Sizeof(sums{}), unsafe.Sizeof(frag{})}
+	if want := [...]uintptr{256, 64, 64, 128, 192, 64, 72}; sizes != want {
+		t.Errorf("sizes of conn, side, set, half, extra, sums, frag: %d, want %d", sizes, want)
+	}
+	if off := unsafe.Offsetof(conn{}.side); off != 64 {
+		t.Errorf("the first cache line of a connection has %d bytes", off)
 	}
 	for _, bad := range []func(*Config){
 		func(c *Config) { c.Conns = 0 }, func(c *Config) { c.HalfOpen = 1 << 31 }, func(c *Config) { c.UDPIdle = 0 },

@@ -221,16 +221,16 @@ func (s *shard) classify(h *half, p *decode.Packet) Event {
 		if answerShaped(p) {
 			ev = EvUnasked
 		}
-	case p.Flags&(decode.FlagSYN|decode.FlagACK) == decode.FlagSYN|decode.FlagACK:
+	case p.Flags&(flagSYN|flagACK) == flagSYN|flagACK:
 		h.bits |= bitMidstream
 		ev = EvUnasked
-	case p.Flags&decode.FlagSYN != 0:
+	case p.Flags&flagSYN != 0:
 		ev = EvAttempt
 	default:
 		h.bits |= bitMidstream
 		ev = EvStray
 	}
-	if h.proto == protoTCP && p.Window == 0 && p.Flags&decode.FlagRST == 0 {
+	if h.proto == protoTCP && p.Window == 0 && p.Flags&flagRST == 0 {
 		ev |= EvZeroWindow
 	}
 	if ev&EvUnasked != 0 {
@@ -255,13 +255,14 @@ func outerEvent(p *decode.Packet) Event {
 
 // repeatedBy tells whether a packet is the same SYN again, and the entry has room to count it.
 func (h *half) repeatedBy(p *decode.Packet) bool {
-	return h.proto == protoTCP && h.sender == 0 && h.repeats != 0xffff && h.flags == p.Flags && p.Flags&(decode.FlagSYN|decode.FlagACK|decode.FlagRST|decode.FlagFIN) == decode.FlagSYN &&
+	return h.proto == protoTCP && h.sender == 0 && h.repeats != 0xffff &&
+		h.flags == p.Flags && p.Flags&(flagSYN|flagACK|flagRST|flagFIN) == flagSYN &&
 		p.Seq == h.seq && p.Reverse == (h.bits&bitOrigB != 0)
 }
 
 // reopenedBy tells whether a packet is a SYN of the same sender with another ISN.
 func (h *half) reopenedBy(p *decode.Packet) bool {
-	return h.proto == protoTCP && h.sender == 0 && p.Flags&(decode.FlagSYN|decode.FlagACK) == decode.FlagSYN &&
+	return h.proto == protoTCP && h.sender == 0 && p.Flags&(flagSYN|flagACK) == flagSYN &&
 		p.Seq != h.seq && p.Reverse == (h.bits&bitOrigB != 0)
 }
 

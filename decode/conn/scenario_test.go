@@ -415,8 +415,19 @@ func TestFragments(t *testing.T) {
 	if s.FragOrphan != 1 || s.FragOverlap != 2 || s.FragTiny != 1 {
 		t.Errorf("counters %+v", s)
 	}
+	answer := cut(0, 1480, true)
+	answer[5], answer[21] = 78, 53 // another datagram, from port 53
+	answer[20] = 0
+	more := cut(1480, 2960, true)
+	more[5] = 78
+	if ev := p.play(1, answer); ev != EvNew|EvUnasked|EvFragment {
+		t.Errorf("first fragment of an answer: %b", ev)
+	}
+	if ev := p.play(1, more); ev != EvUnasked|EvFragment {
+		t.Errorf("second fragment of an answer: %b", ev)
+	}
 	r := p.end()
-	if len(r) != 1 || r[0].O.Packets != 4 || r[0].O.IPBytes != 1500+1500+620+60 || r[0].RespPort != 4444 {
+	if len(r) != 2 || r[0].O.Packets != 4 || r[0].O.IPBytes != 1500+1500+620+60 || r[0].RespPort != 4444 {
 		t.Errorf("records %+v", r)
 	}
 }

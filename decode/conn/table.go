@@ -71,7 +71,7 @@ type conn struct {
 	probe   Probe
 	marks   Marks
 	histLen uint8
-	hist    [24]byte
+	hist    [24]byte // later letters are lost
 }
 
 // side is what one end of a connection sent: one cache line. Sequence numbers are as on the wire. Connections without
