@@ -65,8 +65,10 @@ func readConfig(path string) (config, error) {
 // parse reads exactly one YAML document; an empty one means the defaults. Unknown and repeated keys are errors.
 func (c *config) parse(text []byte) error {
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	before := *c
 	err := d.Decode(c)
 	if errors.Is(err, io.EOF) {
+		*c = before // the decoder has zeroed it
 		return nil
 	}
 	if err != nil {

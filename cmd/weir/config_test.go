@@ -76,14 +76,20 @@ func TestConfigErrors(t *testing.T) {
 			}
 		})
 	}
-	if _, err := readConfig(""); err != nil {
-		t.Error(err)
+}
+
+// TestConfigEmpty shows that what a file leaves out has its default, however little is left.
+func TestConfigEmpty(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "---\n", "connections:\n  # udp_idle: 1m\n", "analyzers:\n  scan:\n", "memory_mib:\n"} {
+		c := defaults()
+		if err := c.parse([]byte(text)); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if diff := cmp.Diff(defaults(), c); diff != "" {
+			t.Errorf("%q changes the defaults:\n%s", text, diff)
+		}
 	}
-	empty := filepath.Join(t.TempDir(), "empty.yaml")
-	if err := os.WriteFile(empty, []byte("# nothing\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readConfig(empty); err != nil {
-		t.Errorf("an empty file means the defaults, but: %v", err)
+	if c, err := readConfig(""); err != nil || !cmp.Equal(c, defaults()) {
+		t.Errorf("no file: %v", err)
 	}
 }

@@ -129,29 +129,36 @@ func (w *tableWriter) flush() error {
 			style = style.Foreground(lipgloss.Color(severityColours[w.rows[i-1].Severity]))
 		}
 		w.row(out, row, widths, style)
-		w.sentence(out, numbers, indent)
+		last := len(row) - 1
+		w.sentence(out, numbers, indent, widths[last]-len([]rune(row[last])))
 	}
 	return out.Flush()
 }
 
-// row prints the cells of a row, each padded to its column. Colour takes no width.
+// row prints the cells of a row, each but the last padded to its column. Colour takes no width.
 func (w *tableWriter) row(out *bufio.Writer, cells []string, widths []int, style lipgloss.Style) {
 	for i, cell := range cells {
-		pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
+		text := cell
 		if w.colour && i == severityColumn {
-			cell = style.Render(cell)
+			text = style.Render(cell)
 		}
-		out.WriteString(cell + pad)
+		out.WriteString(text)
+		if i < len(cells)-1 {
+			out.WriteString(strings.Repeat(" ", widths[i]-len([]rune(cell))))
+		}
 	}
 }
 
-// sentence ends a row with its last column, broken between words to keep within the width.
-func (w *tableWriter) sentence(out *bufio.Writer, text string, indent int) {
+// sentence ends a row with the column NUMBERS, which begins after gap blanks at indent, broken between words to keep within
+// the width.
+func (w *tableWriter) sentence(out *bufio.Writer, text string, indent, gap int) {
 	room := w.width - indent
 	if room < minNumbers {
 		indent, room = 2*tableGap, w.width-2*tableGap
-		out.WriteString("\n" + strings.Repeat(" ", indent))
+		gap = indent
+		out.WriteByte('\n')
 	}
+	out.WriteString(strings.Repeat(" ", gap))
 	used := 0
 	for i, word := range strings.Fields(text) {
 		n := len([]rune(word))
