@@ -1,0 +1,182 @@
+package sensor
+
+import (
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"weir/sensor/alert"
+)
+
+const (
+	attacker = "198.51.100.23"
+	flooder  = "203.0.113.66"
+	host     = "10.20.0.10"
+	network  = "10.20.0.0/24"
+)
+
+// truths is what is true in each attack case of pcaps, as its README tells it from how the capture was made: the analyzer and
+// kind that must be found, by whom (nobody: the addresses are forged or too many) and on whom. want.jsonl holds what weir
+// says of it, to the byte; this table holds it to the truth.
+var truths = map[string]struct {
+	kind     string
+	subjects []string
+	victim   string
+}{
+	"scan/arp-sweep":           {"arp_sweep", []string{"10.20.0.66"}, network},
+	"scan/distributed":         {"distributed", nil, network},
+	"scan/masscan-horizontal":  {"horizontal", []string{attacker}, network + ":443/tcp"},
+	"scan/masscan-ports":       {"block", []string{attacker}, network},
+	"scan/mirai-like":          {"horizontal", []string{"203.0.113.77"}, network + ":23/tcp"},
+	"scan/mixed-with-browsing": {"horizontal", []string{"10.20.0.66"}, "198.51.100.0/24:445/tcp"},
+	"scan/nmap-ack":            {"ack", []string{attacker}, host},
+	"scan/nmap-block":          {"block", []string{attacker}, network},
+	"scan/nmap-decoys": {
+		"vertical", []string{attacker, "203.0.113.11", "203.0.113.12", "198.51.100.77", "198.51.100.78"}, host,
+	},
+	"scan/nmap-fin":            {"fin", []string{attacker}, host},
+	"scan/nmap-fragmented":     {"vertical", []string{attacker}, host},
+	"scan/nmap-horizontal":     {"horizontal", []string{attacker}, network + ":22/tcp"},
+	"scan/nmap-ipv6":           {"vertical", []string{"2001:db8:51::23"}, "fd00:20::10"},
+	"scan/nmap-maimon":         {"maimon", []string{attacker}, host},
+	"scan/nmap-null":           {"null", []string{attacker}, host},
+	"scan/nmap-sS-filtered":    {"vertical", []string{attacker}, host},
+	"scan/nmap-sS-vertical":    {"vertical", []string{attacker}, host},
+	"scan/nmap-sT-vertical":    {"vertical", []string{attacker}, host},
+	"scan/nmap-udp":            {"udp", []string{attacker}, host},
+	"scan/nmap-udp-horizontal": {"udp", []string{attacker}, network + ":161/udp"},
+	"scan/nmap-xmas":           {"xmas", []string{attacker}, host},
+	"scan/oneway-syn":          {"strobe", []string{attacker}, network},
+	"scan/open-ports-only":     {"block", []string{attacker}, network},
+	"scan/ping-sweep":          {"icmp_sweep", []string{attacker}, network},
+	"scan/slow-scan":           {"vertical", []string{attacker}, host},
+	"scan/slow-scan-1min":      {"vertical", []string{attacker}, host},
+	"scan/strobe":              {"strobe", []string{attacker}, network},
+	"scan/zmap-horizontal":     {"horizontal", []string{attacker}, network + ":443/tcp"},
+
+	"flood/ack":                     {"ack", []string{flooder}, host + ":80/tcp"},
+	"flood/amplification-dns":       {"amplification", nil, host},
+	"flood/amplification-memcached": {"amplification", nil, host},
+	"flood/amplification-ntp":       {"amplification", nil, host},
+	"flood/carpet-bombing":          {"udp", []string{flooder}, network},
+	"flood/connection":              {"connection", []string{flooder}, host + ":80/tcp"},
+	"flood/connection-many":         {"connection", nil, host + ":80/tcp"},
+	"flood/fragment":                {"fragment", nil, host},
+	"flood/icmp":                    {"icmp", []string{flooder}, host},
+	"flood/multi":                   {"multi", nil, host},
+	"flood/rst":                     {"rst", nil, host + ":443/tcp"},
+	"flood/slow-headers":            {"slow", nil, host + ":80/tcp"},
+	"flood/slow-read":               {"slow", nil, host + ":80/tcp"},
+	"flood/syn-ipv6":                {"syn", nil, "[fd00:20::10]:80/tcp"},
+	"flood/syn-near-floor":          {"syn", nil, host + ":22/tcp"},
+	"flood/syn-one-source":          {"syn", []string{flooder}, host + ":80/tcp"},
+	"flood/syn-one-source-rst":      {"syn", []string{flooder}, host + ":443/tcp"},
+	"flood/syn-spoofed":             {"syn", nil, host + ":80/tcp"},
+	"flood/udp":                     {"udp", []string{flooder}, host + ":27015/udp"},
+	"flood/udp-spoofed":             {"udp", nil, host + ":53/udp"},
+
+	"fingerprint/hping3-syn":          {"tool", []string{attacker}, ""},
+	"fingerprint/masscan":             {"tool", []string{attacker}, ""},
+	"fingerprint/nmap-O":              {"tool", []string{attacker}, ""},
+	"fingerprint/nmap-sV":             {"tool", []string{attacker}, ""},
+	"fingerprint/zmap":                {"tool", []string{attacker}, ""},
+	"fingerprint/linux-curl":          {},
+	"fingerprint/linux-ssh":           {},
+	"fingerprint/linux-no-timestamps": {},
+	"fingerprint/nmap-sT":             {},
+}
+
+// parties are true subjects, too, that need not be named: the single sources of attacks by many.
+var parties = map[string]string{
+	"scan/distributed":              "203.0.113.96/27",
+	"flood/amplification-memcached": "198.51.100.31/30",
+	"flood/connection-many":         "198.51.100.0/26",
+	"flood/multi":                   "198.51.100.99/32",
+	"flood/slow-headers":            flooder + "/32",
+	"flood/slow-read":               flooder + "/32",
+}
+
+// TestTruth holds the alerts of the attack cases against the truth: each subject is named for the right kind on the right
+// victim, and nobody else is accused of anything of severity medium or more.
+func TestTruth(t *testing.T) {
+	seen := 0
+	for _, in := range cases(t) {
+		dir := filepath.Dir(in)
+		analyzer := filepath.Base(filepath.Dir(dir))
+		if analyzer == "benign" {
+			continue
+		}
+		seen++
+		truth, ok := truths[analyzer+"/"+filepath.Base(dir)]
+		if !ok {
+			t.Errorf("%s: not in the table of truths", dir)
+			continue
+		}
+		t.Run(analyzer+"/"+filepath.Base(dir), func(t *testing.T) {
+			out, _, err := replay(t, 1, nil, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alerts := parse(t, out)
+			subjects := truth.subjects
+			if len(subjects) == 0 && truth.kind != "" {
+				subjects = []string{""}
+			}
+			for _, s := range subjects {
+				if !slices.ContainsFunc(alerts, func(a *alert.Alert) bool {
+					return a.Analyzer == analyzer && a.Kind == truth.kind && name(a.Subject) == s && name(a.Victim) == truth.victim
+				}) {
+					t.Errorf("no %s %s by %q on %q", analyzer, truth.kind, s, truth.victim)
+				}
+			}
+			accused(t, alerts, truth.subjects, parties[analyzer+"/"+filepath.Base(dir)], truth.victim)
+		})
+	}
+	if seen != len(truths) {
+		t.Errorf("%d cases, %d truths", seen, len(truths))
+	}
+}
+
+// accused fails for alerts of medium severity or more that name another subject than the true ones, or a victim outside of
+// the true one's network.
+func accused(t *testing.T, alerts []*alert.Alert, subjects []string, also, victim string) {
+	t.Helper()
+	var others netip.Prefix
+	if also != "" {
+		others = netip.MustParsePrefix(also)
+	}
+	for _, a := range alerts {
+		if a.Severity < alert.Medium {
+			continue
+		}
+		if s := name(a.Subject); s != "" && !slices.Contains(subjects, s) && !others.Contains(a.Subject.IP) {
+			t.Errorf("%s %s accuses %s", a.Analyzer, a.Kind, s)
+		}
+		if v := prefixOf(a.Victim); v.IsValid() && victim != "" && !around(host, v) && !around("fd00:20::10", v) && !around("198.51.100.0", v) {
+			t.Errorf("%s %s on %s", a.Analyzer, a.Kind, name(a.Victim))
+		}
+	}
+}
+
+// prefixOf is a party's address or prefix.
+func prefixOf(p *alert.Party) netip.Prefix {
+	if p == nil || p.Prefix.IsValid() {
+		if p == nil {
+			return netip.Prefix{}
+		}
+		return p.Prefix
+	}
+	return netip.PrefixFrom(p.IP, p.IP.BitLen())
+}
+
+// around tells whether a prefix lies in the /24 (IPv6: /64) of an address.
+func around(addr string, p netip.Prefix) bool {
+	a := netip.MustParseAddr(addr)
+	bits := 24
+	if a.Is6() {
+		bits = 64
+	}
+	net, err := a.Prefix(bits)
+	return err == nil && p.Bits() >= bits && net.Contains(p.Addr())
+}
