@@ -73,7 +73,6 @@ type FloodConfig struct {
 	AmplificationPerSecond uint64        `yaml:"amplification_per_second"`      // answers that nobody asked for, packets
 	AmplificationBits      uint64        `yaml:"amplification_bits_per_second"` // the same
 	SlowConnections        uint64        `yaml:"slow_connections"`              // of one service, each below 100 B/s for 30 s, as decode/conn counts them
-	SlowEvery              time.Duration `yaml:"slow_every"`                    // in which decode/conn visits each connection once
 	AmplificationPorts     []uint16      `yaml:"amplification_ports"`           // UDP source ports of known reflectors
 	OneWayPorts            []uint16      `yaml:"one_way_ports"`                 // UDP services that never answer; their floors are ten times as high
 	MaxVictims             int           `yaml:"max_victims"`                   // tracked services, hosts and prefixes, each; 1.7 kB each
@@ -102,7 +101,6 @@ func DefaultFlood() FloodConfig {
 		AmplificationPerSecond: 300,
 		AmplificationBits:      10e6,
 		SlowConnections:        50,
-		SlowEvery:              conn.SlowEvery,
 		// CISA alert TA14-017A and its additions: QOTD, chargen, DNS, TFTP, portmap, NTP, NetBIOS, SNMP, CLDAP, SLP, IKE (two
 		// ports), RIP, OpenVPN, MSSQL, SSDP, ARD, RDP, STUN, WS-Discovery, Sentinel, NAT-PMP, mDNS, CoAP, Ubiquiti, Mitel,
 		// memcached, Steam, Plex, Jenkins, DVR, Crestron, BACnet.
@@ -132,9 +130,6 @@ func (c *FloodConfig) Check() error {
 		if f.n < 1 || f.n > f.most {
 			return fmt.Errorf("flood: %s is %d, must be 1 to %d", f.name, f.n, f.most)
 		}
-	}
-	if c.SlowEvery < time.Second || c.SlowEvery > time.Hour {
-		return fmt.Errorf("flood: slow_every is %v, must be 1s to 1h", c.SlowEvery)
 	}
 	if c.Quiet < time.Second || c.Quiet > time.Hour {
 		return fmt.Errorf("flood: quiet is %v, must be 1s to 1h", c.Quiet)
@@ -193,7 +188,7 @@ func (f *Flood) Judge(e *tally.Epoch, emit func(*Finding)) {
 		rest = rest[n:]
 	}
 	for _, t := range []*victims{&f.services, &f.hosts, &f.prefixes} {
-		t.end(e.Tick, max(f.quietTicks(), 2*int64(f.cfg.SlowEvery)/tally.Tick), f.strength)
+		t.end(e.Tick, max(f.quietTicks(), 2*int64(conn.SlowEvery)/tally.Tick), f.strength)
 	}
 	f.learn(e)
 	f.last, f.epoch, f.emit = e.Tick, nil, nil

@@ -10,6 +10,7 @@ import (
 
 	"weir/analyzers/tally"
 	"weir/decode"
+	"weir/decode/conn"
 )
 
 // speak emits what the alarms of one prefix have to say: for each victim with two or more kinds one finding that names
@@ -125,7 +126,7 @@ func (f *Flood) weigh(w *Finding, a *floodAlarm, several bool) {
 	}
 	window := int64(1e9)
 	if a.kind == kindSlow {
-		window = int64(f.cfg.SlowEvery)
+		window = int64(conn.SlowEvery)
 	}
 	w.Why = append(w.Why, Measure{Name: name, Value: float64(a.load.value), Unit: a.load.unit, Threshold: float64(a.load.floor), Window: window})
 	if several {

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"weir/analyzers/tally"
+	"weir/decode/conn"
 )
 
 // floodKind is a kind of flood.
@@ -251,6 +252,6 @@ func (f *Flood) track(v *floodVictim, s *tally.Service) {
 	if s.SYN > 0 || v.cusum.since != 0 {
 		v.cusum.step(f.epoch.Tick, s.SYN, s.SYNACK)
 	}
-	ticks := max(int64(f.cfg.SlowEvery)/tally.Tick/slowSlots, 1)
+	ticks := max(int64(conn.SlowEvery)/tally.Tick/slowSlots, 1)
 	v.slow.add(f.epoch.Tick, ticks, uint64(s.Slow))
 }
