@@ -23,8 +23,8 @@ func (s *shard) contact(h *half, p *decode.Packet, asked int64, out *Out) {
 	}
 	h.probe, h.marks = probe, marksOf(p)
 	h.bits |= bitPending
-	if asked != notAsked {
-		h.askedAgo = uint16(min((s.now-asked)/1e6, 0xffff))
+	if h.asked = s.now; asked != notAsked {
+		h.asked = asked
 		return // the contact goes on; its place in the ring, too
 	}
 	s.emit(h.contact(), StageOpened, out)
@@ -68,7 +68,7 @@ func (s *shard) settle(hash uint64, waited int64, stage Stage, out *Out) bool {
 			continue
 		}
 		h := &s.halves[at*ways+w]
-		if h.bits&bitPending == 0 || s.now-h.first+int64(h.askedAgo)*1e6 < waited {
+		if h.bits&bitPending == 0 || s.now-h.asked < waited {
 			return false
 		}
 		h.bits &^= bitPending
@@ -310,7 +310,7 @@ func (s *shard) arp(p *decode.Packet, out *Out) Event {
 	}
 	s.stats.Opened++
 	h := s.addHalf(p.Hash, out)
-	h.a, h.b, h.disc, h.first = p.Key.A, p.Key.B, p.Key.Disc, s.now
+	h.a, h.b, h.disc, h.first, h.asked = p.Key.A, p.Key.B, p.Key.Disc, s.now, s.now
 	if p.Reverse {
 		h.bits = bitOrigB
 	}

@@ -19,32 +19,34 @@ type set struct {
 	last [ways]int64  // of the last packet; 0 while empty
 }
 
-// half is a flow of which one packet was seen, or several equal SYNs.
+// half is a flow of which one packet was seen, or several equal SYNs: two cache lines, the first being all that
+// overwriting it has to read.
 type half struct {
 	a, b         decode.Addr
 	portA, portB uint16
 	disc         uint32
-	first        int64
+	asked        int64 // when the contact was opened: before first if the attempt took over another's
+	layout       uint32
+	window       uint16
+	length       uint16
 	proto, ver   uint8
-	bits         truths // bitOrigB, bitPending, bitUnasked, bitOuter, bitMidstream, bitAnswered (ARP)
-	sender       uint8
+	bits         truths // bitOrigB, bitPending, bitUnasked, bitOuter, bitMidstream
+	sender       uint8  // side of the packet
 	probe        Probe
 	marks        Marks
 	ttl          uint8
-	vlan         [2]uint16
-	tunnels      decode.Tunnels
-	length       uint16
-	layout       uint32
-	seq, ack     uint32
-	ipLen        uint32
-	payload      uint32
-	flags        uint16
-	window       uint16
-	repeats      uint16 // of the same SYN, and fragments of the packet
-	askedAgo     uint16 // ms that the contact had been waiting when the entry was made: an attempt that took over
-	repeatBytes  uint32 // IP bytes of those
-	born         uint32
-	_            [24]byte // two cache lines
+
+	first       int64
+	seq, ack    uint32
+	ipLen       uint32
+	payload     uint32
+	vlan        [2]uint16
+	tunnels     decode.Tunnels
+	flags       uint16
+	repeats     uint16 // of the same SYN, and fragments of the packet
+	repeatBytes uint32 // IP bytes of those
+	born        uint32
+	_           [20]byte
 }
 
 func (h *half) is(k *decode.Key) bool {
@@ -113,7 +115,7 @@ func (s *shard) endHalf(n int, why Close, out *Out) {
 	h := &s.halves[n]
 	if h.bits&bitPending != 0 {
 		h.bits &^= bitPending
-		s.emit(h.contact(), s.unanswered(h.first-int64(h.askedAgo)*1e6), out)
+		s.emit(h.contact(), s.unanswered(h.asked), out)
 	}
 	if out.Record != nil && h.ver != 0 {
 		var c conn

@@ -52,7 +52,7 @@ func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 		s := &t.shards[p.Shard%decode.Shards]
 		if n := slots[i]; n == 0 {
 			h := &s.halves[s.place(p.Hash)]
-			s.touched += h.a.Hi + uint64(h.seq)
+			s.touched += h.a.Hi
 		} else if x := s.conns[n-1].extra; x != 0 && p.PayloadLen > 0 {
 			d := s.conns[n-1].sender(p.Reverse)
 			s.touched += s.extras[x-1].side[d].size
@@ -130,7 +130,7 @@ func (s *shard) flow(p *decode.Packet, out *Out) Event {
 		}
 		asked := notAsked
 		if why == CloseReuse {
-			if asked = s.takeOver(&c.bits, c.first, 0, p); asked != notAsked {
+			if asked = s.takeOver(&c.bits, c.first, p); asked != notAsked {
 				s.waiting--
 			}
 		}
@@ -152,7 +152,7 @@ func (s *shard) flow(p *decode.Packet, out *Out) Event {
 		h.repeatBytes = saturate32(h.repeatBytes, p.IPLen)
 		return EvRetrans | h.senderEvent() | outerEvent(p)
 	case h.reopenedBy(p):
-		asked := s.takeOver(&h.bits, h.first, h.askedAgo, p)
+		asked := s.takeOver(&h.bits, h.asked, p)
 		s.endHalf(n, CloseReuse, out)
 		return s.open(p, asked, out)
 	}
@@ -178,13 +178,13 @@ const notAsked = int64(-1)
 // takeOver keeps a contact that still waits from ending with its connection, because a new attempt of the same sender goes
 // on waiting for it: else a source that retries every few seconds would never be found unanswered. It returns when the
 // contact was opened.
-func (s *shard) takeOver(b *truths, first int64, ago uint16, p *decode.Packet) int64 {
+func (s *shard) takeOver(b *truths, asked int64, p *decode.Packet) int64 {
 	_, asks := probeOf(p)
 	if *b&bitPending == 0 || !asks || p.Outer || p.Reverse != (*b&bitOrigB != 0) {
 		return notAsked
 	}
 	*b &^= bitPending
-	return first - int64(ago)*1e6
+	return asked
 }
 
 // open enters the first packet of a flow.

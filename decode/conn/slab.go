@@ -16,8 +16,8 @@ func (z shardSizes) bytes() int {
 		lines(z.frags*int(unsafe.Sizeof(frag{})))
 }
 
-// lines rounds up to whole cache lines.
-func lines(n int) int { return (n + 63) &^ 63 }
+// lines rounds up to pairs of cache lines, so that entries of two lines are pairs that processors fetch together.
+func lines(n int) int { return (n + 127) &^ 127 }
 
 // carve takes n zeroed elements, aligned to a cache line.
 func carve[T any](s *slab, n int) []T {
