@@ -28,9 +28,10 @@ type Config struct {
 }
 
 // Defaults reserve 198 MiB. 64k half-open entries are what stays in a processor's cache: a packet of a flood then costs
-// half of what it costs with 256k, and 13,000 attempts a second can wait their five seconds. Timeouts are those of Zeek's scripts/base/init-bare.zeek (tcp_attempt_delay,
-// udp_inactivity_timeout, dns_session_timeout, tcp_inactivity_timeout, tcp_close_delay, tcp_partial_close_delay, icmp_inactivity_timeout);
-// the fragment timeout is Linux's ipfrag_time.
+// little more than half of what it costs with 256k, and 13,000 attempts a second can wait their five seconds. Timeouts are
+// those of Zeek's scripts/base/init-bare.zeek (tcp_attempt_delay, udp_inactivity_timeout, dns_session_timeout,
+// tcp_inactivity_timeout, tcp_close_delay, tcp_partial_close_delay, icmp_inactivity_timeout); the fragment timeout is
+// Linux's ipfrag_time.
 func Defaults() Config {
 	return Config{
 		Conns:        1 << 19,
