@@ -1,9 +1,7 @@
 package sensor
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"testing"
 
 	"weir/analyzers"
@@ -34,6 +32,3 @@ func replay(t testing.TB, workers int, records func(*conn.Record), paths ...stri
 	sum, err := e.Replay(context.Background(), src)
 	return out, sum, err
 }
-
-var _ = bytes.Equal
-var _ = io.EOF
