@@ -203,6 +203,9 @@ func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config,
 	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted after %d packets", sum.Link.Packets)
+		if c.Evidence != "" {
+			err = errors.Join(err, errors.New("no evidence was written"))
+		}
 	} else if c.Evidence != "" && out.err == nil {
 		err = errors.Join(err, c.evidence(ctx, cfg, out.all))
 	}
@@ -218,7 +221,11 @@ func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config,
 
 func (c *replayCmd) evidence(ctx context.Context, cfg sensor.Config, all []*alert.Alert) error {
 	open := func() capture.Source { return capture.Files(c.Files, c.Merge) }
-	return sensor.Evidence(ctx, open, cfg.Keep, all, c.Evidence)
+	err := sensor.Evidence(ctx, open, cfg.Keep, all, c.Evidence)
+	if ctx.Err() != nil {
+		return errors.New("interrupted while writing evidence")
+	}
+	return err
 }
 
 // compare tells how the alerts differ from those expected.
