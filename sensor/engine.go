@@ -15,6 +15,7 @@ import (
 	"weir/analyzers/tally"
 	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/slab"
 	"weir/sensor/alert"
 	"weir/sensor/capture"
 )
@@ -47,6 +48,7 @@ type Engine struct {
 	decoder *decode.Decoder
 	conns   *conn.Tables
 	shards  []*tally.Shard
+	tallies *slab.Slab // memory of the shards
 	workers []*worker
 	judge   *judge
 	ring    *ring
@@ -64,10 +66,11 @@ func New(cfg Config, sinks Sinks) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns}
-	for range decode.Shards {
-		e.shards = append(e.shards, tally.NewShard(cfg.Tally, cfg.Seed))
+	shards, tallies, err := tally.NewShards(decode.Shards, cfg.Tally, cfg.Seed)
+	if err != nil {
+		return nil, errors.Join(err, conns.Close())
 	}
+	e := &Engine{cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns, shards: shards, tallies: tallies}
 	for id := range cfg.Workers {
 		e.workers = append(e.workers, newWorker(e, id))
 	}
@@ -76,7 +79,7 @@ func New(cfg Config, sinks Sinks) (*Engine, error) {
 }
 
 // Close unmaps the tables.
-func (e *Engine) Close() error { return e.conns.Close() }
+func (e *Engine) Close() error { return errors.Join(e.conns.Close(), e.tallies.Unmap()) }
 
 // Replay runs the whole of src. An error of the source does not void what came before it: all frames read are processed,
 // the alerts emitted, and the error returned with the summary. A cancelled context ends the input early.

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 // tiny is a configuration that fills at once.
@@ -183,7 +184,7 @@ func TestFullDetails(t *testing.T) {
 func TestIndexUnderChurn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		entries := rapid.IntRange(1, 40).Draw(t, "entries")
-		x := newIndex(64)
+		x := newIndex(slab.Heap(1<<12), 64)
 		x.hash = make([]uint64, 0, entries) // 8 buckets for few entries: some are empty when the table is full
 		weight := map[int]uint64{}
 		for range rapid.IntRange(0, 200).Draw(t, "steps") {

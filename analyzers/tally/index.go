@@ -1,5 +1,7 @@
 package tally
 
+import "weir/decode/slab"
+
 // ways is how many slots a bucket of an index has: 64 bytes, a cache line.
 const ways = 16
 
@@ -15,12 +17,12 @@ type index struct {
 }
 
 // newIndex returns an index for a table of up to entries entries.
-func newIndex(entries int) index {
+func newIndex(m *slab.Slab, entries int) index {
 	buckets := 1
 	for buckets*ways < 2*entries {
 		buckets *= 2
 	}
-	return index{slots: make([][ways]uint32, buckets), hash: make([]uint64, 0, entries)}
+	return index{slots: slab.Carve[[ways]uint32](m, buckets), hash: slab.Carve[uint64](m, entries)[:0]}
 }
 
 func (x *index) bucket(hash uint64) *[ways]uint32 {

@@ -2,6 +2,7 @@ package tally
 
 import (
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 // memory remembers which contacts were made, so that only the first one with an (address, protocol, port) counts, and its
@@ -32,12 +33,12 @@ const (
 	tagMask    = ^uint64(1<<20 - 1)
 )
 
-func newMemory(contacts int, lapse int16) memory {
+func newMemory(m *slab.Slab, contacts int, lapse int16) memory {
 	sets := 1
 	for sets*8 < contacts {
 		sets *= 2
 	}
-	return memory{sets: make([][8]uint64, sets), lapse: lapse}
+	return memory{sets: slab.Carve[[8]uint64](m, sets), lapse: lapse}
 }
 
 func (m *memory) set(hash uint64) *[8]uint64 { return &m.sets[hash&uint64(len(m.sets)-1)] }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 // TestMemoryLapses: an attempt is a repeat for the configured time after the last one, and then a first contact again.
@@ -27,7 +28,7 @@ func TestMemoryLapses(t *testing.T) {
 
 // TestMemoryForgetsOldest: a set of eight contacts forgets the one that was not tried for longest.
 func TestMemoryForgetsOldest(t *testing.T) {
-	m := newMemory(8, 60)
+	m := newMemory(slab.Heap(64), 8, 60)
 	try := func(contact uint64) state {
 		hash := contact << 20
 		place, st := m.find(hash, 1)

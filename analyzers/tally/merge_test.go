@@ -11,6 +11,7 @@ import (
 	"weir/analyzers/fingerprint"
 	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 func v4(a uint32) decode.Addr { return decode.Addr{Lo: 0xffff<<32 | uint64(a)} }
@@ -273,7 +274,7 @@ func TestSampleKeepsLeastRanks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ranks := rapid.SliceOfNDistinct(rapid.Uint64Max(1<<64-2), 0, 50, rapid.ID).Draw(t, "ranks")
 		k := rapid.IntRange(1, 20).Draw(t, "k")
-		s := newSample(k)
+		s := newSample(slab.Heap(1<<16), k)
 		for _, r := range ranks {
 			if r < s.limit {
 				s.put(&Header{Rank: r})

@@ -3,6 +3,7 @@ package tally
 import (
 	"weir/analyzers/fingerprint"
 	"weir/decode"
+	"weir/decode/slab"
 )
 
 // prints are the SYN and SYN-ACK fingerprints of one shard and tick. The text of a signature is written at the merge, not
@@ -29,8 +30,8 @@ type print struct {
 	tool        bool
 }
 
-func newPrints(entries int, k keys) *prints {
-	t := &prints{index: newIndex(entries), entry: make([]print, entries), keys: k}
+func newPrints(m *slab.Slab, entries int, k keys) *prints {
+	t := &prints{index: newIndex(m, entries), entry: slab.Carve[print](m, entries), keys: k}
 	t.weight = func(place int) uint64 { return t.entry[place].count }
 	return t
 }

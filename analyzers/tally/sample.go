@@ -3,6 +3,7 @@ package tally
 import (
 	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 // sample is a bottom-k sample of headers of one class: those with the k least ranks of the tick. The rank is a keyed hash
@@ -13,7 +14,9 @@ type sample struct {
 	worst int      // place of the highest rank; valid iff full
 }
 
-func newSample(k int) sample { return sample{head: make([]Header, 0, k), limit: ^uint64(0)} }
+func newSample(m *slab.Slab, k int) sample {
+	return sample{head: slab.Carve[Header](m, k)[:0], limit: ^uint64(0)}
+}
 
 // put enters a header of a rank below the limit.
 func (s *sample) put(h *Header) {

@@ -3,6 +3,7 @@ package tally
 import (
 	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 // IP protocols that the tallies tell apart (IANA Protocol Numbers).
@@ -28,8 +29,8 @@ type serviceTable struct {
 	weight func(place int) uint64
 }
 
-func newServiceTable(entries int) serviceTable {
-	t := serviceTable{index: newIndex(entries), entry: make([]Service, entries)}
+func newServiceTable(m *slab.Slab, entries int) serviceTable {
+	t := serviceTable{index: newIndex(m, entries), entry: slab.Carve[Service](m, entries)}
 	entry := t.entry
 	t.weight = func(place int) uint64 { return entry[place].weight() }
 	return t
@@ -51,8 +52,8 @@ func serviceKey(addr decode.Addr, word uint64) ServiceKey {
 	return ServiceKey{Addr: addr, Ver: uint8(word >> 32), Proto: uint8(word >> 24), Port: uint16(word >> 8), Role: Role(word)}
 }
 
-func newServices(entries, hosts int, k keys) *services {
-	return &services{known: newServiceTable(entries), hosts: newServiceTable(hosts), keys: k}
+func newServices(m *slab.Slab, entries, hosts int, k keys) *services {
+	return &services{known: newServiceTable(m, entries), hosts: newServiceTable(m, hosts), keys: k}
 }
 
 // find returns the entry of a key, nil if there is none. Keys travel in registers: comparing through memory cost more than

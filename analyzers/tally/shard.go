@@ -7,6 +7,7 @@ import (
 	"weir/analyzers/fingerprint"
 	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 // Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 64 shards take 50 MB, the
@@ -63,7 +64,7 @@ func (c *Config) Check() error {
 }
 
 // Shard accumulates the counters of one state shard during a tick. Not safe for concurrent use; different shards are
-// independent. Its memory is fixed at NewShard. No method allocates.
+// independent. Its memory is fixed when it is made. No method allocates.
 type Shard struct {
 	link     Link
 	services *services
@@ -77,18 +78,45 @@ type Shard struct {
 	used     bool   // anything was counted in this tick
 }
 
-// NewShard returns an empty shard whose sketches are keyed by key: fixed in replays, one secret of the site live. It panics
-// if cfg.Check fails.
+// NewShards returns n empty shards whose sketches are keyed by key: fixed in replays, one secret of the site live. All their
+// tables are in one block of memory, which the caller unmaps when it no longer uses any of them.
+func NewShards(n int, cfg Config, key uint64) ([]*Shard, *slab.Slab, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, nil, err
+	}
+	m, err := slab.Map(n * cfg.bytes())
+	if err != nil {
+		return nil, nil, fmt.Errorf("tally: %w", err)
+	}
+	shards := make([]*Shard, n)
+	for i := range shards {
+		shards[i] = newShard(m, cfg, key)
+	}
+	return shards, m, nil
+}
+
+// NewShard returns a shard alone, whose memory is on the heap. It panics if cfg.Check fails.
 func NewShard(cfg Config, key uint64) *Shard {
 	if err := cfg.Check(); err != nil {
 		panic(err)
 	}
+	return newShard(slab.Heap(cfg.bytes()), cfg, key)
+}
+
+// bytes is the memory of a shard's tables.
+func (c Config) bytes() int {
+	var m slab.Slab
+	newShard(&m, c, 0)
+	return m.Size()
+}
+
+func newShard(m *slab.Slab, cfg Config, key uint64) *Shard {
 	k := newKeys(key)
 	s := &Shard{
-		services: newServices(cfg.Services, cfg.Hosts, k),
-		sources:  newSources(cfg.Sources, cfg.Details, k),
-		prints:   newPrints(cfg.Prints, k),
-		memory:   newMemory(cfg.Contacts, int16(cfg.Remember/time.Minute)),
+		services: newServices(m, cfg.Services, cfg.Hosts, k),
+		sources:  newSources(m, cfg.Sources, cfg.Details, k),
+		prints:   newPrints(m, cfg.Prints, k),
+		memory:   newMemory(m, cfg.Contacts, int16(cfg.Remember/time.Minute)),
 		keys:     k,
 		key:      key,
 	}
@@ -97,7 +125,7 @@ func NewShard(cfg Config, key uint64) *Shard {
 		if Class(c) >= ClassNormalSYN {
 			n = cfg.Normals
 		}
-		s.samples[c] = newSample(n)
+		s.samples[c] = newSample(m, n)
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package tally
 import (
 	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/slab"
 )
 
 // sources are the sources of one shard and tick, by what they tried. An entry is small and holds one contact; sketches and
@@ -43,8 +44,10 @@ type detail struct {
 	contacts     [SampleSize]SampledContact
 }
 
-func newSources(entries, details int, k keys) *sources {
-	t := &sources{index: newIndex(entries), entry: make([]source, entries), detail: make([]detail, details), keys: k}
+func newSources(m *slab.Slab, entries, details int, k keys) *sources {
+	t := &sources{
+		index: newIndex(m, entries), entry: slab.Carve[source](m, entries), detail: slab.Carve[detail](m, details), keys: k,
+	}
 	t.weight = func(place int) uint64 { return t.entry[place].weight() }
 	return t
 }

@@ -1,0 +1,5 @@
+//go:build unix && !linux
+
+package slab
+
+func hugePages([]byte) {}
