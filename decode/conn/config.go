@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir/decode"
+	"weir/decode/slab"
 )
 
 // Config sizes the table and sets its timeouts. Sizes are totals over all shards; all memory is reserved by NewTables and
@@ -52,7 +53,9 @@ func Defaults() Config {
 
 // Bytes is the memory that NewTables reserves for the configuration.
 func (c Config) Bytes() int {
-	return decode.Shards * c.shard().bytes()
+	var m slab.Slab
+	new(shard).init(&m, c, 0, 0)
+	return decode.Shards * m.Size()
 }
 
 // shardSizes are the sizes of one shard's tables in entries.

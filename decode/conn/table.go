@@ -3,14 +3,16 @@
 package conn
 
 import (
+	"fmt"
 	"time"
 
 	"weir/decode"
+	"weir/decode/slab"
 )
 
 // Tables is the state of all shards. Calls for different shards may run at once; calls for one shard may not.
 type Tables struct {
-	mem    []byte
+	memory *slab.Slab
 	shards [decode.Shards]shard
 }
 
@@ -19,26 +21,22 @@ func NewTables(cfg Config, seed uint64) (*Tables, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	mem, err := reserve(cfg.Bytes())
+	memory, err := slab.Map(cfg.Bytes())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("conn: %w", err)
 	}
-	t := &Tables{mem: mem}
-	memory, sizes := slab{mem: mem}, cfg.shard()
+	t := &Tables{memory: memory}
 	for i := range t.shards {
-		t.shards[i].init(&memory, sizes, cfg, seed, uint8(i))
+		t.shards[i].init(memory, cfg, seed, uint8(i))
 	}
 	return t, nil
 }
 
 // Close gives the memory back. The tables must not be used afterwards.
 func (t *Tables) Close() error {
-	mem := t.mem
+	memory := t.memory
 	*t = Tables{}
-	if mem == nil {
-		return nil
-	}
-	return release(mem)
+	return memory.Unmap()
 }
 
 // Stats returns the counters of a shard.
@@ -152,14 +150,15 @@ type timeouts struct {
 	attempt, handshake, idle, close, partial, udp, dns, icmp, fragment int64
 }
 
-func (s *shard) init(m *slab, z shardSizes, cfg Config, seed uint64, id uint8) {
-	s.conns = carve[conn](m, z.conns)
-	s.index = carve[uint64](m, z.index)
-	s.sets = carve[set](m, z.sets)
-	s.halves = carve[half](m, z.sets*ways)
-	s.ring = carve[pending](m, z.ring)
-	s.extras = carve[extra](m, z.extras)
-	s.frags = carve[frag](m, z.frags)
+func (s *shard) init(m *slab.Slab, cfg Config, seed uint64, id uint8) {
+	z := cfg.shard()
+	s.conns = slab.Carve[conn](m, z.conns)
+	s.index = slab.Carve[uint64](m, z.index)
+	s.sets = slab.Carve[set](m, z.sets)
+	s.halves = slab.Carve[half](m, z.sets*ways)
+	s.ring = slab.Carve[pending](m, z.ring)
+	s.extras = slab.Carve[extra](m, z.extras)
+	s.frags = slab.Carve[frag](m, z.frags)
 	for n := len(s.index); n > 1; n /= 2 {
 		s.shift++
 	}

@@ -4,8 +4,9 @@ package slab
 
 import "unsafe"
 
-// line is a cache line, to which tables are aligned.
-const line = 64
+// line is what tables are aligned to: a pair of cache lines, so that entries of two lines are pairs that processors fetch
+// together.
+const line = 128
 
 // Slab is a block of memory from which tables are carved one after the other. The zero Slab only measures: Carve returns
 // nil, and Size tells how large a block has to be. Not safe for concurrent use.
@@ -44,7 +45,7 @@ func (s *Slab) Unmap() error {
 	return release(mem)
 }
 
-// Carve takes n zeroed elements, aligned to a cache line. It panics if the block is too small.
+// Carve takes n zeroed elements, aligned to a pair of cache lines. It panics if the block is too small.
 func Carve[T any](s *Slab, n int) []T {
 	var zero T
 	from := s.size

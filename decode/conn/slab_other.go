@@ -1,5 +1,0 @@
-//go:build unix && !linux
-
-package conn
-
-func hugePages([]byte) {}
