@@ -22,7 +22,8 @@ func startProgress(std *streams, lines bool, src interface{ Progress() (done, to
 	w := std.err
 	p := &progress{quit: make(chan struct{}), done: make(chan struct{})}
 	p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true),
-		progressbar.OptionSetDescription("replay"), progressbar.OptionClearOnFinish())
+		progressbar.OptionSetDescription("replay"), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetSpinnerChangeInterval(0)) // no goroutine of its own, which would race with ours
 	go p.run(src)
 	return p
 }

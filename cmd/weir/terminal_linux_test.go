@@ -102,7 +102,7 @@ func TestProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := traffic.Write(f, "mix", 1_000_000); err != nil {
+	if err := traffic.Write(f, "mix", 400_000); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
@@ -112,7 +112,7 @@ func TestProgress(t *testing.T) {
 		t.Errorf("no progress bar in %q", shown)
 	}
 	rest := shown[strings.LastIndex(shown, "\r")+1:]
-	if !strings.HasPrefix(rest, "1000000 packets, ") {
+	if !strings.HasPrefix(rest, "400000 packets, ") {
 		t.Errorf("the bar was not wiped off before the summary: %q", rest)
 	}
 	if quiet := terminal(t, 120, nil, nil, "replay", "-q", path); quiet != "" {
@@ -120,7 +120,7 @@ func TestProgress(t *testing.T) {
 	}
 	var stderr bytes.Buffer
 	terminal(t, 120, &stderr, nil, "replay", path)
-	if strings.Contains(stderr.String(), "\r") || !strings.HasPrefix(stderr.String(), "1000000 packets, ") {
+	if strings.Contains(stderr.String(), "\r") || !strings.HasPrefix(stderr.String(), "400000 packets, ") {
 		t.Errorf("standard error is no terminal, but: %q", stderr.String())
 	}
 	if lines := terminal(t, 120, nil, nil, "replay", "--format", "jsonl", path); strings.Contains(lines, "%") {
