@@ -58,6 +58,9 @@ func terminal(t *testing.T, columns uint16, other *bytes.Buffer, env []string, a
 	return strings.ReplaceAll(string(shown), "\r\n", "\n")
 }
 
+// sentence is the beginning and the end of what the scan's alert says.
+var sentence = regexp.MustCompile(`198\.51\.100\.23 tried [0-9]+ ports of 10\.20\.0\.10 in .* refused, [0-9]+ answered`)
+
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // TestTerminalTable looks at the table as a user sees it, at several widths.
@@ -80,7 +83,7 @@ func TestTerminalTable(t *testing.T) {
 				t.Errorf("%d columns: severity does not stand below its head: %q", columns, l)
 			}
 		}
-		if words := strings.Join(strings.Fields(strings.Join(lines, " ")), " "); !strings.Contains(words, "198.51.100.23 tried 142 ports of 10.20.0.10 in ") {
+		if words := strings.Join(strings.Fields(strings.Join(lines, " ")), " "); !sentence.MatchString(words) {
 			t.Errorf("%d columns: the sentence is not whole:\n%s", columns, shown)
 		}
 	}
