@@ -10,9 +10,12 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"weir/sensor"
 )
 
 // version is set by the build (-ldflags -X main.version=…).
@@ -68,6 +71,7 @@ func run(ctx context.Context, args []string, std *streams) int {
 		kong.Name("weir"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"workers": strconv.Itoa(sensor.MaxWorkers)},
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(n int) { code = n }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

@@ -22,7 +22,7 @@ type replayCmd struct {
 	Filter      string   `placeholder:"EXPR" help:"Judge only packets that match, in the words of tcpdump: 'net 10.0.0.0/8 and not port 22'. Sees inside tunnels."`
 	Format      string   `enum:"auto,table,jsonl" default:"auto" help:"table, jsonl, or auto: a table on a terminal."`
 	Config      string   `placeholder:"FILE" help:"Configuration (YAML); deploy/weir.yaml shows every setting."`
-	Workers     int      `placeholder:"N" help:"Worker goroutines, 1 to 64 (default: one a core). The output does not depend on it."`
+	Workers     int      `placeholder:"N" help:"Worker goroutines, 1 to ${workers} (default: one a core). The output does not depend on it."`
 	Expect      string   `placeholder:"FILE" help:"Compare the alerts with these JSON lines: exit 1 and a diff if they differ."`
 	Evidence    string   `placeholder:"DIR" help:"Write the packets of each alert of medium severity or more to a pcapng here."`
 	Flows       string   `placeholder:"FILE" help:"Write every connection at its end; with '-' to standard output, in place of the alerts."`
