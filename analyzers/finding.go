@@ -8,11 +8,15 @@ import (
 	"weir/analyzers/tally"
 )
 
-// Analyzer judges epochs in order of time, one goroutine at a time. Ticks without traffic are skipped, so Epoch.Tick may
-// jump. What Judge emits is copied by the receiver; Findings of one tick may come in any fixed order.
+// Analyzer judges epochs in order of time, one goroutine at a time. The first seconds without traffic are judged, too, so that
+// what was held back for a second is told; then ticks are skipped, so Epoch.Tick may jump. What is emitted is copied by the
+// receiver; Findings of one tick may come in any fixed order.
 type Analyzer interface {
 	Name() string
 	Judge(e *tally.Epoch, emit func(*Finding))
+
+	// Finish is called once, after the last Judge: evidence that no finding has told yet is told.
+	Finish(emit func(*Finding))
 }
 
 // Party is a subject or a victim: an address, a prefix, or nobody (zero value).

@@ -46,7 +46,8 @@ type Fingerprint struct {
 	cfg      FingerprintConfig
 	key      uint64
 	keyed    bool
-	watching bool // a tool was seen; before, there is nothing to look up
+	now      int64 // ns, end of the last tick judged
+	watching bool  // a tool was seen; before, there is nothing to look up
 	sets     [][toolWays]toolSource
 	crowd    map[toolID]int // sources by tool, of this tick
 	named    []namedTool
@@ -196,6 +197,7 @@ func (a *Fingerprint) Judge(e *tally.Epoch, emit func(*Finding)) {
 	if !a.keyed { // the first epoch's key stays: it only has to be unknown to attackers
 		a.key, a.keyed = scramble(e.SketchKey, 0x9e3779b97f4a7c15), true
 	}
+	a.now = e.End()
 	clear(a.crowd)
 	for i := range e.Sources {
 		if id, ok := toolOf(&e.Sources[i]); ok {
@@ -211,7 +213,16 @@ func (a *Fingerprint) Judge(e *tally.Epoch, emit func(*Finding)) {
 	}
 	for _, n := range a.named { // what came within a second of the last finding
 		if s := a.find(n.addr, n.ver); s != nil && s.news && e.End()-s.emitted >= toolRepeat {
-			a.report(s, e, emit)
+			a.report(s, e.End(), emit)
+		}
+	}
+}
+
+// Finish implements Analyzer.
+func (a *Fingerprint) Finish(emit func(*Finding)) {
+	for _, n := range a.named {
+		if s := a.find(n.addr, n.ver); s != nil && s.news {
+			a.report(s, a.now, emit)
 		}
 	}
 }
@@ -241,7 +252,7 @@ func (a *Fingerprint) source(in *tally.Source, e *tally.Epoch, emit func(*Findin
 	s.news = true
 	rises := s.told < toolMedium && s.score() >= toolMedium
 	if a.shown(s) && (rises || e.End()-s.emitted >= toolRepeat) && a.allowed(s, e.End()) {
-		a.report(s, e, emit)
+		a.report(s, e.End(), emit)
 	}
 }
 
@@ -320,12 +331,12 @@ func (a *Fingerprint) allowed(s *toolSource, now int64) bool {
 }
 
 // report emits the finding of a source.
-func (a *Fingerprint) report(s *toolSource, e *tally.Epoch, emit func(*Finding)) {
-	s.emitted, s.told, s.news = e.End(), s.score(), false
+func (a *Fingerprint) report(s *toolSource, now int64, emit func(*Finding)) {
+	s.emitted, s.told, s.news = now, s.score(), false
 	addr := s.addr.Netip(s.ver)
 	f := &a.f
 	*f = Finding{
-		Analyzer: a.Name(), Kind: "tool", Time: e.End(),
+		Analyzer: a.Name(), Kind: "tool", Time: now,
 		Subject: Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())},
 		Score:   s.told, MaxScore: toolLimit, Confidence: 100,
 		Count: uint64(max(s.attempts, s.marked)), Total: true,

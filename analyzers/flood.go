@@ -15,7 +15,8 @@ import (
 // How. Each tick the epoch's services are summed by host and by prefix in one pass. Keys with some activity get a sliding
 // window of one second; the tick whose sum reaches a floor fires. Kinds:
 //
-//	syn            handshakes without the completing ACK, and most are so; or the CUSUM of SYN against SYN-ACK
+//	syn            handshakes without the completing ACK, and most are so; or the CUSUM of SYN against SYN-ACK; or
+//	               packets: SYNs again and again from the same ports
 //	udp            packets or bits of what was not answered
 //	icmp           packets or bits, answered or not: nobody has use for so many echoes
 //	ack, rst       TCP outside of any connection
@@ -38,7 +39,9 @@ import (
 // count as a flood only if they come from ≥ 256 senders or repeat ≥ 16 times a port; a port scan by as many machines looks
 // like a flood, and a flood of one source over random ports like a scan until it exceeds two probes for each port a second
 // or the floor in bits. A flood of questions that the victim answers in full (DNS) is load, and left to baselines. Reflection of a few packets a second (well below a floor) cannot be told from backscatter and stays silent. A
-// one-way view cannot see answers: findings say so. Other protocols (GRE, ESP, SCTP) have no kind.
+// one-way view cannot see answers: findings say so. Other protocols (GRE, ESP, SCTP) have no kind. An
+// ACK flood that keeps to one pair of ports is stray only until the victim's first RST: what follows counts as that
+// connection's.
 //
 // Score: 60 at the floor, 20 more for each factor of ten, at most the kind's cap.
 //
@@ -49,7 +52,7 @@ type Flood struct {
 	reflects [1 << 16]bool // AmplificationPorts
 	oneWay   [1 << 16]bool // OneWayPorts
 	view     View
-	epoch    *tally.Epoch // of the running Judge
+	epoch    *tally.Epoch // of the running Judge, or the last one
 	emit     func(*Finding)
 	services victims
 	hosts    victims
@@ -60,7 +63,8 @@ type Flood struct {
 	lost     [ticksPerSecond][2]uint64 // by tick: packets that were lost, and all
 	started  int64                     // first tick since the start or a discontinuity
 	last     int64                     // tick judged before this one
-	details  int                       // findings whose samples may still be analysed in this tick
+	tails    []*floodTail
+	details  int // findings whose samples may still be analysed in this tick
 }
 
 // FloodConfig holds the floors. Rates are sums over one second at one victim.
@@ -190,8 +194,9 @@ func (f *Flood) Judge(e *tally.Epoch, emit func(*Finding)) {
 	for _, t := range []*victims{&f.services, &f.hosts, &f.prefixes} {
 		t.end(e.Tick, max(f.quietTicks(), 2*int64(conn.SlowEvery)/tally.Tick), f.strength)
 	}
+	f.tellTails(false)
 	f.learn(e)
-	f.last, f.epoch, f.emit = e.Tick, nil, nil
+	f.last = e.Tick
 }
 
 // begin takes in what concerns the whole epoch.

@@ -64,7 +64,10 @@ func (f *Flood) add(s *floodSum, v *tally.Service) {
 	}
 }
 
-// addTCP counts handshakes and strays. Where nothing of the service is captured in the tick, a handshake counts as
+// synBytes is the most that a SYN takes: Ethernet, IPv6, and TCP with all options that fit.
+const synBytes = 14 + 40 + 60
+
+// addTCP counts handshakes and strays. What is not answered beyond new handshakes is SYNs again, if it is as small as those. Where nothing of the service is captured in the tick, a handshake counts as
 // completed if two more packets follow it, the ACK and a question: a SYN flood sends none.
 func (f *Flood) addTCP(s *floodSum, v *tally.Service) {
 	syn, done := uint64(v.SYN), uint64(v.Proven)
@@ -74,6 +77,9 @@ func (f *Flood) addTCP(s *floodSum, v *tally.Service) {
 	}
 	s.n[mSYN] += syn
 	s.n[mDone] += done
+	if v.UnansweredBytes <= synBytes*v.Unanswered {
+		s.n[mAgain] += v.Unanswered - min(v.Unanswered, syn)
+	}
 	s.n[mSYNACK] += uint64(v.SYNACK)
 	s.n[mProven] += uint64(v.Proven)
 	s.n[mBack] += v.BackPackets

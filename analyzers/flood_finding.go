@@ -41,6 +41,7 @@ func (f *Flood) say(kind floodKind, alarms []floodAlarm) {
 		v, level = a.host, levelHost
 	}
 	if !f.due(v, kind, alarms) {
+		f.follow(v, kind, alarms)
 		return
 	}
 	r := &floodRules[kind]
@@ -60,6 +61,8 @@ func (f *Flood) say(kind floodKind, alarms []floodAlarm) {
 	f.limit(w, kinds, alarms)
 	who := f.detail(w, kinds, v, level, kind, alarms)
 	w.Summary = floodSummary(kind, alarms, w) + who + "."
+	w.Total = kind == kindSlow // the same connections at each census
+	f.told(v, kind, w)
 	f.emit(w)
 }
 
@@ -115,7 +118,9 @@ func (f *Flood) weigh(w *Finding, a *floodAlarm, several bool) {
 	name := map[bool]string{true: "bits", false: "packets"}[a.load.bits]
 	switch a.kind {
 	case kindSYN:
-		name = "half_open"
+		if name = "half_open"; a.load.again {
+			name = "repeated_syns"
+		}
 	case kindConnection:
 		name = "completed"
 	case kindSlow:
@@ -132,7 +137,7 @@ func (f *Flood) weigh(w *Finding, a *floodAlarm, several bool) {
 	if several {
 		return
 	}
-	if a.kind == kindSYN {
+	if a.kind == kindSYN && !a.load.again {
 		w.Why = append(w.Why, Measure{Name: "half_open_share", Value: percent(a.load.value, a.sum[mSYN]), Unit: "%", Threshold: float64(f.cfg.SYNPercent), Window: 1e9})
 		if a.level == levelService && a.v.cusum.since != 0 {
 			w.Why = append(w.Why, Measure{Name: "syn_cusum", Value: round(a.v.cusum.y), Threshold: cusumAlarm})
@@ -280,7 +285,7 @@ func loadText(a *floodAlarm) string {
 	switch l := a.load; {
 	case l.bits:
 		return fmt.Sprintf("%.1f Mbit/s in %d packets/s (floor %.4g Mbit/s)", float64(l.value)/1e6, a.sum[floodRules[a.kind].packets], float64(l.floor)/1e6)
-	case a.kind == kindSYN:
+	case a.kind == kindSYN && !l.again:
 		return fmt.Sprintf("%d half-open of %d handshakes/s (floor %d)", l.value, a.sum[mSYN], l.floor)
 	default:
 		return fmt.Sprintf("%d %s (floor %d)", l.value, l.unit, l.floor)

@@ -71,6 +71,7 @@ type floodLoad struct {
 	value, floor uint64
 	unit         string
 	bits         bool
+	again        bool // of kindSYN: counts SYNs that open nothing new
 }
 
 // load measures kind k. Without the exact state of the victim; test adds what else the kind needs.
@@ -81,6 +82,9 @@ func (f *Flood) load(k floodKind, c *floodCounts) floodLoad {
 	switch k {
 	case kindSYN:
 		l.value, l.floor = c[mSYN]-min(c[mSYN], c[mDone]), f.cfg.SYNPerSecond
+		if again := (floodLoad{value: c[mAgain], floor: f.cfg.PacketsPerSecond, unit: "repeated SYNs/s", again: true}); again.ratio() > l.ratio() {
+			return again
+		}
 	case kindConnection:
 		l.floor = f.cfg.ConnectionsPerSecond
 	case kindSlow:
@@ -91,7 +95,7 @@ func (f *Flood) load(k floodKind, c *floodCounts) floodLoad {
 	if r.bytes == noBytes {
 		return l
 	}
-	byBits := floodLoad{c[r.bytes] * 8, bits, "bits/s", true}
+	byBits := floodLoad{value: c[r.bytes] * 8, floor: bits, unit: "bits/s", bits: true}
 	if byBits.ratio() > l.ratio() || k == kindAmplification && f.view.OneWay() {
 		return byBits
 	}
@@ -133,6 +137,7 @@ func floorsOf(c *FloodConfig) (floors floodCounts) {
 			floors[r.bytes] = max(c.BitsPerSecond/8, 1)
 		}
 	}
+	floors[mAgain] = c.PacketsPerSecond
 	floors[mSYN], floors[mProven], floors[mSlow] = c.SYNPerSecond, c.ConnectionsPerSecond, c.SlowConnections
 	floors[mAmp], floors[mAmpBytes] = c.AmplificationPerSecond, max(c.AmplificationBits/8, 1)
 	return floors
@@ -165,7 +170,7 @@ func (f *Flood) test(k floodKind, level floodLevel, v *floodVictim, c *floodCoun
 	}
 	switch k {
 	case kindSYN:
-		return l, l.value*100 >= c[mSYN]*f.cfg.SYNPercent || level == levelService && f.unbalanced(v, c)
+		return l, l.again || l.value*100 >= c[mSYN]*f.cfg.SYNPercent || level == levelService && f.unbalanced(v, c)
 	case kindACK:
 		return l, !f.older(c)
 	case kindRST:

@@ -19,6 +19,7 @@ type floodMetric uint8
 const (
 	mSYN       floodMetric = iota // handshakes begun
 	mDone                         // handshakes completed, or followed by traffic where no answer is captured
+	mAgain                        // SYNs again, of handshakes that were begun before
 	mSYNACK                       // handshakes answered
 	mProven                       // handshakes completed with proof
 	mBack                         // TCP packets from the victim
@@ -166,7 +167,8 @@ type floodVictim struct {
 	since    [floodKinds + 1]int64 // first tick of the evidence of the running alarm
 	subject  [floodKinds + 1]decode.Addr
 	changes  [floodKinds + 1]uint8 // how often the running alarm named another subject
-	alarmed  int64                 // of a host: last tick in which an alarm of it, its services or its prefix held
+	tail     [floodKinds + 1]*floodTail
+	alarmed  int64 // of a host: last tick in which an alarm of it, its services or its prefix held
 }
 
 // never is a tick before all others, far enough from the end of int64 to be subtracted.

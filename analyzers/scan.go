@@ -28,8 +28,9 @@ import (
 //   - failed ports: 25 ports of one host failed, and nine in ten of the source's failures are that host's;
 //   - unanswered: 25 hosts or ports of one network tried by SYN or echo, of which a quarter at most answered within a second:
 //     silence found before it is certain;
-//   - tried ports: 25 ports of one host tried, 20 of them system ports (below 1024), whatever they answered. (FTP's passive
-//     ports, RPC and media are high ports; a client of a domain controller needs 16 system ports.)
+//   - tried ports: 25 ports of one host tried, 20 of them system ports (below 1024; or 40 by estimate, see manySystemPorts),
+//     whatever they answered. (FTP's passive ports, RPC and media are high ports; a client of a domain controller needs 16
+//     system ports.)
 //   - tried network: 25 ports tried, 16 of them system ports, each on some host of one network (/16, IPv6 /32) that gets nine
 //     in ten contacts of the source. Low severity: a monitoring host may check as many services.
 //   - marked hosts: 25 hosts tried, nine in ten contacts with a scanning tool's header marks or print (half in a one-way view);
@@ -82,7 +83,7 @@ import (
 // behind a firewall that drops; ACK and Maimon scans that avoid system ports; internet-wide scans on random ports; a source
 // with more than twice as many first contacts answered as failed, if its failures share neither one port nor one host; scans
 // slower than the filter of single contacts remembers (2 to 4 hours, less under a flood of spoofed sources); distributed
-// scans of sources each of which stays below the thresholds, or whose tool nobody knows. A burst is judged at the end of its
+// scans of sources each of which stays below the thresholds, or whose tool nobody knows; scans for IP protocols (nmap -sO). A burst is judged at the end of its
 // tick: a scan of 200 contacts in 100 ms is named with all of them.
 
 // ScanConfig holds the settings of the scan analyzer.
@@ -179,6 +180,21 @@ func (a *Scan) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.flush(e.End())
 	a.judgeARP()
 	a.Stats.Evicted, a.Stats.Forgotten = a.table.evicted, a.table.single.forgotten
+}
+
+// Finish implements Analyzer.
+func (a *Scan) Finish(emit func(*Finding)) {
+	if a.e == nil {
+		return
+	}
+	a.emit = emit
+	now := a.e.End()
+	for i := range a.active.list {
+		if s := a.active.list[i].source; a.active.list[i].of(s) && s.news && s.kind != scanNone {
+			a.report(s, now)
+		}
+	}
+	a.finishARP(now)
 }
 
 // judge takes one source's tick in and says what it makes of it.

@@ -166,6 +166,17 @@ func (a *Scan) judgeARP() {
 	a.arp.touched = waiting
 }
 
+// finishARP tells what waits at the end of input.
+func (a *Scan) finishARP(now int64) {
+	for _, h := range a.arp.touched {
+		h.asked, h.asking = h.asked+h.asking, 0 // nothing can answer any more
+		if h.open && h.news {
+			h.emitted, h.news = now, false
+			a.reportARP(h, now)
+		}
+	}
+}
+
 func (h *arpHost) cover() scanVictim { return (&aim{lo: h.lo, hi: h.hi}).cover(4) }
 
 func (a *Scan) reportARP(h *arpHost, now int64) {

@@ -223,6 +223,12 @@ func summary(s *scanSource, f *Finding, hosts, ports uint32) string {
 		fmt.Fprintf(&b, " in %v", span)
 	} else {
 		fmt.Fprintf(&b, " in %v: %d silent, %d refused, %d answered", span, s.silent, s.refused, s.answered)
+		if s.unknown > 0 {
+			fmt.Fprintf(&b, ", %d unknown", s.unknown)
+		}
+		if s.opened > s.failed()+s.answered+s.unknown {
+			fmt.Fprintf(&b, " of %d tried", s.opened)
+		}
 	}
 	if marks := markWords(s.marks); marks != "" && s.marked() {
 		fmt.Fprintf(&b, "; headers as of %s", marks)

@@ -3,6 +3,7 @@ package analyzers
 import (
 	"time"
 
+	"weir/analyzers/tally"
 	"weir/decode/conn"
 )
 
@@ -84,6 +85,13 @@ func (t scanTest) ofTried() bool { return t >= testUnanswered }
 // uses up to 16: 53, 88, 135, 139, 389, 445, 464, 593, 636 by TCP and 53, 88, 123, 137, 138, 389, 464 by UDP.
 const systemPorts = 20
 
+// manySystemPorts reports that a source tried that many. Of a scan that is done within a tick or two the sample shows a
+// part only: then half of one tick's sample suffices, if its share of all distinct ports makes twice as many.
+func (s *scanSource) manySystemPorts() bool {
+	seen := count64(s.system)
+	return seen >= systemPorts || seen >= len(tally.Source{}.Contacts)/2 && s.ports.Count()*uint64(s.tries.low) >= 2*systemPorts*uint64(s.tries.n)
+}
+
 // networkPorts is the same for the hosts of a network. Fewer, because the finding is of low severity.
 const networkPorts = 16
 
@@ -102,8 +110,7 @@ func (a *Scan) meets(s *scanSource, t scanTest) bool {
 	case testUnanswered:
 		return !oneWay && s.unanswered(min(hosts, ports))
 	case testTriedPorts:
-		return s.windowOpened >= ports && atLeast(s.tries.host.hits, s.tries.n, 90) && count64(s.system) >= systemPorts &&
-			s.ports.Count() >= uint64(ports)
+		return s.windowOpened >= ports && atLeast(s.tries.host.hits, s.tries.n, 90) && s.ports.Count() >= uint64(ports) && s.manySystemPorts()
 	case testTriedNetwork:
 		return s.windowOpened >= ports && atLeast(s.tries.block.hits, s.tries.n, 90) && !atLeast(s.tries.host.hits, s.tries.n, 75) &&
 			count64(s.system) >= networkPorts && s.ports.Count() >= uint64(ports) && (oneWay || 2*s.answered >= s.windowOpened)

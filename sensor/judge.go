@@ -72,7 +72,7 @@ func (j *judge) merge(tick int64) {
 	j.now = tick
 	j.summary.add(e)
 	j.view.Observe(e)
-	if !e.Empty() {
+	if !e.Empty() || tick <= j.last+silence {
 		for _, a := range j.e.cfg.Analyzers {
 			a.Judge(e, j.found)
 		}
@@ -135,11 +135,17 @@ func (j *judge) finish() {
 		j.e.conns.Flush(s, &j.out)
 	}
 	for i := range j.out.Contacts {
+		if j.out.Contacts[i].Stage == conn.StageUnknown {
+			continue // the end of input is nothing that a source did, nor a loss of the sensor
+		}
 		j.e.shards[j.out.Contacts[i].Shard].Contact(&j.out.Contacts[i])
 	}
 	j.writeRecords()
 	if r.started {
 		j.merge(r.tick)
+		for _, a := range j.e.cfg.Analyzers {
+			a.Finish(j.found)
+		}
 	}
 	j.alerts.Flush(j.emit)
 	j.summary.Backward, j.summary.Discontinuities = r.backward, r.jumps
