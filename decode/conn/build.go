@@ -19,7 +19,7 @@ func (s *shard) record(c *conn, why Close, out *Out) {
 	}
 	copy(s.rec.Hist[:], c.hist[:c.histLen])
 	if c.extra != 0 {
-		s.extras[c.extra-1].fill(&s.rec)
+		s.extras.at(int(c.extra - 1)).fill(&s.rec)
 	}
 	out.Record(&s.rec)
 }

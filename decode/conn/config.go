@@ -54,8 +54,8 @@ func Defaults() Config {
 // Bytes is the memory that NewTables reserves for the configuration.
 func (c Config) Bytes() int {
 	var m slab.Slab
-	new(shard).init(&m, c, 0, 0)
-	return decode.Shards * m.Size()
+	new(Tables).carve(&m, c)
+	return m.Size()
 }
 
 // shardSizes are the sizes of one shard's tables in entries.

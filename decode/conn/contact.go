@@ -1,6 +1,10 @@
 package conn
 
-import "weir/decode"
+import (
+	"slices"
+
+	"weir/decode"
+)
 
 // silentAfter is how long a contact may stay without an answer, in event time.
 const silentAfter = int64(5e9)
@@ -27,7 +31,7 @@ func (s *shard) contact(h *half, p *decode.Packet, asked int64, out *Out) {
 		h.asked = asked
 		return // the contact goes on; its place in the ring, too
 	}
-	s.emit(h.contact(), StageOpened, out)
+	s.emit(h, StageOpened, out)
 	s.await(p.Hash, out)
 }
 
@@ -72,7 +76,7 @@ func (s *shard) settle(hash uint64, waited int64, stage Stage, out *Out) bool {
 			return false
 		}
 		h.bits &^= bitPending
-		s.emit(h.contact(), stage, out)
+		s.emit(h, stage, out)
 		return true
 	}
 	if s.waiting == 0 {
@@ -87,7 +91,7 @@ func (s *shard) settle(hash uint64, waited int64, stage Stage, out *Out) bool {
 		if v&^slotMask != hash&^slotMask {
 			continue
 		}
-		if c := &s.conns[v&slotMask-1]; c.hash == hash {
+		if c := s.conns.at(int(v&slotMask - 1)); c.hash == hash {
 			if c.bits&bitPending == 0 || s.now-c.first < waited {
 				return false
 			}
@@ -126,7 +130,7 @@ func (s *shard) progress(c *conn, d int, seg *segment, out *Out) Event {
 			c.rtt = uint32(min((seg.now-c.first)/1e3, 1<<32-1))
 		}
 		if c.bits&bitContact != 0 {
-			s.emit(c.contact(), StageProven, out)
+			s.emitConn(c, StageProven, out)
 		}
 	}
 	return ev
@@ -166,7 +170,7 @@ func (s *shard) refusal(p *decode.Packet, out *Out) Event {
 			return 0
 		}
 		h.bits &^= bitPending
-		s.emit(h.contact(), StageRefused, out)
+		s.emit(h, StageRefused, out)
 		return EvRefusal
 	}
 	c := s.find(p.QuoteHash, &p.Quote)
@@ -184,33 +188,35 @@ func (s *shard) refusal(p *decode.Packet, out *Out) Event {
 func (s *shard) outcome(c *conn, stage Stage, out *Out) {
 	c.bits &^= bitPending
 	s.waiting--
-	s.emit(c.contact(), stage, out)
+	s.emitConn(c, stage, out)
 }
 
-func (s *shard) emit(c Contact, stage Stage, out *Out) {
-	c.Time, c.Stage, c.Shard = s.now, stage, s.id
-	out.Contacts = append(out.Contacts, c)
-}
-
-// contact describes the contact of a half-open entry; its sender is the originator.
-func (h *half) contact() Contact {
-	c := Contact{Src: h.a, Dst: h.b, Port: h.portB, Proto: h.proto, Ver: h.ver, Probe: h.probe, Marks: h.marks}
+// emit tells a step of a half-open entry's contact; its sender is the originator. The step is written where it will be read,
+// since a copy of fields just written would wait for them.
+func (s *shard) emit(h *half, stage Stage, out *Out) {
+	n := len(out.Contacts)
+	out.Contacts = slices.Grow(out.Contacts, 1)[:n+1]
+	c := &out.Contacts[n]
+	c.Src, c.Dst, c.Port = h.a, h.b, h.portB
 	if h.bits&bitOrigB != 0 {
 		c.Src, c.Dst, c.Port = h.b, h.a, h.portA
 	}
 	if h.proto != protoTCP && h.proto != protoUDP && h.proto != protoLite {
 		c.Port = 0
 	}
+	c.Time, c.Stage, c.Shard = s.now, stage, s.id
+	c.Proto, c.Ver, c.Probe, c.Marks = h.proto, h.ver, h.probe, h.marks
+	c.SYN = SYN{}
 	if h.probe == ProbeSYN && h.proto == protoTCP {
-		c.SYN = SYN{Layout: h.layout, Window: h.window, Len: h.length, TTL: h.ttl}
+		c.SYN.Layout, c.SYN.Window, c.SYN.Len, c.SYN.TTL = h.layout, h.window, h.length, h.ttl
 	}
-	return c
 }
 
-func (c *conn) contact() Contact {
+// emitConn is emit for a connection in the table.
+func (s *shard) emitConn(c *conn, stage Stage, out *Out) {
 	h := half{a: c.a, b: c.b, portA: c.portA, portB: c.portB, proto: c.proto, ver: c.ver, bits: c.bits, probe: c.probe,
 		marks: c.marks, layout: c.layout, window: c.window, length: c.length, ttl: c.ttl}
-	return h.contact()
+	s.emit(&h, stage, out)
 }
 
 // probeOf tells how a first packet tries its target.
@@ -300,7 +306,7 @@ func (s *shard) arp(p *decode.Packet, out *Out) Event {
 		s.sets[n/ways].last[n%ways] = s.now
 		if p.ARPOp == 2 && h.bits&bitPending != 0 && p.Reverse != (h.bits&bitOrigB != 0) {
 			h.bits &^= bitPending
-			s.emit(h.contact(), StageAnswered, out)
+			s.emit(h, StageAnswered, out)
 		}
 		return EvUntracked
 	}
@@ -316,7 +322,7 @@ func (s *shard) arp(p *decode.Packet, out *Out) Event {
 	}
 	h.bits |= bitPending
 	h.probe = ProbeARP
-	s.emit(h.contact(), StageOpened, out)
+	s.emit(h, StageOpened, out)
 	s.await(p.Hash, out)
 	return EvUntracked
 }

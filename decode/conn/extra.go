@@ -28,7 +28,7 @@ func (s *shard) features(c *conn, d int, payload uint32, now int64) {
 			return
 		}
 	}
-	x := &s.extras[c.extra-1]
+	x := s.extras.at(int(c.extra - 1))
 	m := &x.side[d]
 	if keep := len(x.size); m.n < uint32(keep) && int(x.n) < keep { // the sum first: it is loaded anyway
 		x.keep(d, payload, now)
@@ -66,20 +66,20 @@ func (s *shard) allocExtra() uint32 {
 	n := s.exFree
 	switch {
 	case n != 0:
-		s.exFree = uint32(s.extras[n-1].side[0].size)
-	case s.exUsed < len(s.extras):
+		s.exFree = uint32(s.extras.at(int(n - 1)).side[0].size)
+	case s.exUsed < s.extras.n:
 		s.exUsed++
 		n = uint32(s.exUsed)
 	default:
 		s.stats.ExtraFull++
 		return 0
 	}
-	s.extras[n-1] = extra{}
+	*s.extras.at(int(n - 1)) = extra{}
 	return n
 }
 
 func (s *shard) freeExtra(n uint32) {
-	s.extras[n-1].side[0].size = uint64(s.exFree)
+	s.extras.at(int(n - 1)).side[0].size = uint64(s.exFree)
 	s.exFree = n
 }
 

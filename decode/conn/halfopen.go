@@ -115,7 +115,7 @@ func (s *shard) endHalf(n int, why Close, out *Out) {
 	h := &s.halves[n]
 	if h.bits&bitPending != 0 {
 		h.bits &^= bitPending
-		s.emit(h.contact(), s.unanswered(h.asked), out)
+		s.emit(h, s.unanswered(h.asked), out)
 	}
 	if out.Record != nil && h.ver != 0 {
 		var c conn
@@ -186,5 +186,5 @@ func (c *conn) replay(h *half, t timeouts) {
 
 // slot is the connection's number in the slab.
 func (s *shard) slot(c *conn) uint32 {
-	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(unsafe.Pointer(unsafe.SliceData(s.conns)))) / unsafe.Sizeof(*c))
+	return uint32((uintptr(unsafe.Pointer(c)) - uintptr(unsafe.Pointer(s.conns.at(0)))) / unsafe.Sizeof(*c) / decode.Shards)
 }

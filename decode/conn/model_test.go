@@ -34,7 +34,7 @@ func TestIndex(t *testing.T) {
 			case c != nil:
 				s.end(c, CloseIdle, out)
 				delete(twin, k.PortA)
-			case len(twin) < len(s.conns):
+			case len(twin) < s.conns.n:
 				c = s.add(hash(k.PortA), out)
 				c.portA, c.proto, c.ver = k.PortA, protoUDP, 4
 				twin[k.PortA] = c

@@ -41,7 +41,7 @@ func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 		s := &t.shards[p.Shard%decode.Shards]
 		if v := slots[i]; v != 0 && (v^p.Hash)>>24 == 0 {
 			slots[i] = v & slotMask
-			s.touched += s.conns[slots[i]-1].touch()
+			s.touched += s.conns.at(int(slots[i] - 1)).touch()
 		} else {
 			slots[i] = 0
 			s.touched += s.sets[p.Hash&uint64(len(s.sets)-1)].tag[0]
@@ -53,9 +53,9 @@ func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 		if n := slots[i]; n == 0 {
 			h := &s.halves[s.place(p.Hash)]
 			s.touched += h.a.Hi
-		} else if x := s.conns[n-1].extra; x != 0 && p.PayloadLen > 0 {
-			d := s.conns[n-1].sender(p.Reverse)
-			s.touched += s.extras[x-1].side[d].size
+		} else if x := s.conns.at(int(n - 1)).extra; x != 0 && p.PayloadLen > 0 {
+			d := s.conns.at(int(n - 1)).sender(p.Reverse)
+			s.touched += s.extras.at(int(x - 1)).side[d].size
 		}
 	}
 	for i, k := range idx {

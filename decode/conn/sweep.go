@@ -55,7 +55,7 @@ func (s *shard) sweepConns(n int, out *Out) {
 			}
 		}
 		if w.slot < s.used {
-			if c := &s.conns[w.slot]; c.bits&bitLive != 0 {
+			if c := s.conns.at(w.slot); c.bits&bitLive != 0 {
 				if why, over := s.expired(c); over {
 					s.end(c, why, out)
 				} else if w.slow && s.isSlow(c) {
@@ -149,8 +149,8 @@ func (t *Tables) Flush(shard int, out *Out) {
 		n     int
 	}
 	var all []entry
-	for i := range s.conns[:s.used] {
-		if c := &s.conns[i]; c.bits&bitLive != 0 {
+	for i := range s.used {
+		if c := s.conns.at(i); c.bits&bitLive != 0 {
 			all = append(all, entry{c.first, c.born, false, i})
 		}
 	}
@@ -166,7 +166,7 @@ func (t *Tables) Flush(shard int, out *Out) {
 		if e.half {
 			s.endHalf(e.n, CloseFinal, out)
 		} else {
-			s.end(&s.conns[e.n], CloseFinal, out)
+			s.end(s.conns.at(e.n), CloseFinal, out)
 		}
 	}
 	s.head = s.tail

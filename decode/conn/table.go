@@ -26,8 +26,9 @@ func NewTables(cfg Config, seed uint64) (*Tables, error) {
 		return nil, fmt.Errorf("conn: %w", err)
 	}
 	t := &Tables{memory: memory}
+	t.carve(memory, cfg)
 	for i := range t.shards {
-		t.shards[i].init(memory, cfg, seed, uint8(i))
+		t.shards[i].start(cfg, seed, uint8(i))
 	}
 	return t, nil
 }
@@ -116,12 +117,12 @@ const (
 
 // shard is the state of one shard.
 type shard struct {
-	conns  []conn
+	conns  lane[conn]
 	index  []uint64 // open addressing: tag (40 bits, the hash's upper) and slot+1 (24 bits); 0 empty
 	sets   []set
 	halves []half // of set i: ways*i…
 	ring   []pending
-	extras []extra
+	extras lane[extra]
 	frags  []frag
 
 	shift    uint // hash to index position
@@ -150,15 +151,32 @@ type timeouts struct {
 	attempt, handshake, idle, close, partial, udp, dns, icmp, fragment int64
 }
 
-func (s *shard) init(m *slab.Slab, cfg Config, seed uint64, id uint8) {
+// lane is a shard's part of a table of all shards. Entries of one number lie side by side, so that tables of which the
+// shards use little touch few pages: zeroing all of them costs a short replay more than its packets.
+type lane[T any] struct {
+	all []T
+	id  int
+	n   int // entries of this shard
+}
+
+func (l *lane[T]) at(i int) *T { return &l.all[i*decode.Shards+l.id] }
+
+// carve divides the memory.
+func (t *Tables) carve(m *slab.Slab, cfg Config) {
 	z := cfg.shard()
-	s.conns = slab.Carve[conn](m, z.conns)
-	s.index = slab.Carve[uint64](m, z.index)
-	s.sets = slab.Carve[set](m, z.sets)
-	s.halves = slab.Carve[half](m, z.sets*ways)
-	s.ring = slab.Carve[pending](m, z.ring)
-	s.extras = slab.Carve[extra](m, z.extras)
-	s.frags = slab.Carve[frag](m, z.frags)
+	conns, extras := slab.Carve[conn](m, decode.Shards*z.conns), slab.Carve[extra](m, decode.Shards*z.extras)
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.conns, s.extras = lane[conn]{conns, i, z.conns}, lane[extra]{extras, i, z.extras}
+		s.index = slab.Carve[uint64](m, z.index)
+		s.sets = slab.Carve[set](m, z.sets)
+		s.halves = slab.Carve[half](m, z.sets*ways)
+		s.ring = slab.Carve[pending](m, z.ring)
+		s.frags = slab.Carve[frag](m, z.frags)
+	}
+}
+
+func (s *shard) start(cfg Config, seed uint64, id uint8) {
 	for n := len(s.index); n > 1; n /= 2 {
 		s.shift++
 	}
@@ -184,7 +202,7 @@ func (s *shard) find(hash uint64, k *decode.Key) *conn {
 			return nil
 		}
 		if v&^slotMask == hash&^slotMask {
-			if c := &s.conns[v&slotMask-1]; c.is(hash, k) {
+			if c := s.conns.at(int(v&slotMask - 1)); c.is(hash, k) {
 				return c
 			}
 		}
@@ -228,23 +246,23 @@ func (s *shard) unlink(hash uint64, n uint32) {
 
 // add makes room for a connection and enters it. The new connection is zero but for its name.
 func (s *shard) add(hash uint64, out *Out) *conn {
-	if s.free == 0 && s.used == len(s.conns) {
+	if s.free == 0 && s.used == s.conns.n {
 		s.stats.Evicted++
 		s.end(s.leastEvidence(), CloseEvicted, out)
 	}
 	n := s.free
 	if n != 0 {
 		n--
-		s.free = uint32(s.conns[n].hash)
+		s.free = uint32(s.conns.at(int(n)).hash)
 	} else {
 		n = uint32(s.used)
 		s.used++
 	}
 	for !s.link(hash, n) {
 		s.stats.LongProbe++
-		s.end(&s.conns[s.index[hash>>s.shift]&slotMask-1], CloseEvicted, out)
+		s.end(s.conns.at(int(s.index[hash>>s.shift]&slotMask-1)), CloseEvicted, out)
 	}
-	c := &s.conns[n]
+	c := s.conns.at(int(n))
 	*c = conn{hash: hash, bits: bitLive}
 	s.stats.LiveConns++
 	return c
@@ -255,9 +273,9 @@ func (s *shard) add(hash uint64, out *Out) *conn {
 func (s *shard) leastEvidence() *conn {
 	var worst *conn
 	worstRank := 4
-	for range min(nearby, len(s.conns)) {
-		c := &s.conns[s.hand]
-		if s.hand++; s.hand == len(s.conns) {
+	for range min(nearby, s.conns.n) {
+		c := s.conns.at(s.hand)
+		if s.hand++; s.hand == s.conns.n {
 			s.hand = 0
 		}
 		if r := c.rank(); r < worstRank || r == worstRank && c.last < worst.last {
