@@ -148,5 +148,6 @@ func (j *judge) finish() {
 		}
 	}
 	j.alerts.Flush(j.emit)
+	j.summary.First, j.summary.Last = r.first, r.last
 	j.summary.Backward, j.summary.Discontinuities = r.backward, r.jumps
 }

@@ -49,6 +49,8 @@ type ring struct {
 	tick     int64 // running maximum, of the last frame read
 	started  bool
 	lastTime int64
+	first    int64 // the earliest frame time
+	last     int64 // the latest
 	backward uint64
 	jumps    uint64 // of more than an hour
 
@@ -126,10 +128,10 @@ func (r *ring) cutTicks(s *slot) {
 		if t < r.lastTime && r.started {
 			r.backward++
 		}
-		r.lastTime = t
+		r.lastTime, r.first, r.last = t, min(r.first, t), max(r.last, t)
 		tick := t / tally.Tick
 		if !r.started {
-			r.tick, r.started = tick, true
+			r.tick, r.started, r.first = tick, true, t
 		}
 		if tick > r.tick {
 			if tick-r.tick > discontinuity {

@@ -11,7 +11,7 @@ import (
 
 // Summary is what an engine saw in all. Plain counters with one writer.
 type Summary struct {
-	First, Last     int64 // event time, ns: start of the first tick and end of the last with traffic; 0 without any
+	First, Last     int64 // ns: the earliest and the latest frame time; 0 without any frame
 	Epochs          uint64
 	Link            tally.Link // sums over all epochs
 	Backward        uint64     // frames whose time was before the frame's before
@@ -39,12 +39,6 @@ const (
 // add sums an epoch up.
 func (s *Summary) add(e *tally.Epoch) {
 	s.Epochs++
-	if e.Link.Packets > 0 {
-		if s.Link.Packets == 0 {
-			s.First = e.Start()
-		}
-		s.Last = e.End()
-	}
 	s.Link.Add(&e.Link)
 	for i := range e.Services {
 		v := &e.Services[i]
