@@ -72,6 +72,7 @@ var truths = map[string]struct {
 	"flood/syn-near-floor":          {"syn", nil, host + ":22/tcp"},
 	"flood/syn-one-source":          {"syn", []string{flooder}, host + ":80/tcp"},
 	"flood/syn-one-source-rst":      {"syn", []string{flooder}, host + ":443/tcp"},
+	"flood/syn-signature":           {"syn", nil, host + ":80/tcp"},
 	"flood/syn-spoofed":             {"syn", nil, host + ":80/tcp"},
 	"flood/udp":                     {"udp", []string{flooder}, host + ":27015/udp"},
 	"flood/udp-spoofed":             {"udp", nil, host + ":53/udp"},
@@ -135,6 +136,30 @@ func TestTruth(t *testing.T) {
 	}
 	if seen != len(truths) {
 		t.Errorf("%d cases, %d truths", seen, len(truths))
+	}
+}
+
+// TestSignature replays a flood among normal traffic and holds its signature to what is true of the two: the flood's SYNs are
+// 40 bytes long, the clients' 60 (see the case's README).
+func TestSignature(t *testing.T) {
+	out, _, err := replay(t, 1, nil, "../pcaps/flood/syn-signature/in.pcap.zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := parse(t, out)
+	if len(alerts) == 0 || alerts[0].Signature == nil {
+		t.Fatalf("no alert with a signature among %d", len(alerts))
+	}
+	for _, a := range alerts {
+		s := a.Signature
+		if s.Attack < 0.8 || s.Normal > 0.01 || s.NNormal < 100 {
+			t.Errorf("signature covers %v of the attack and %v of %d normal headers", s.Attack, s.Normal, s.NNormal)
+		}
+		for _, f := range s.Fields {
+			if f.Name == "length" && f.Value != "40" {
+				t.Errorf("signature of length %s", f.Value)
+			}
+		}
 	}
 }
 
