@@ -129,13 +129,16 @@ type lossSum struct {
 	packets uint64
 	causes  [tally.LossCount]uint64
 	oneWay  bool
+	now     int64 // end of the last tick added; 0 none
 }
 
-func (l *lossSum) add(link *tally.Link, oneWay bool) {
+// add adds the tick that ends at now, once for all of its findings.
+func (l *lossSum) add(link *tally.Link, oneWay bool, now int64) {
 	l.oneWay = l.oneWay || oneWay
-	if link == nil {
+	if link == nil || l.now == now {
 		return
 	}
+	l.now = now
 	l.packets += link.Packets
 	for i, n := range link.Loss {
 		l.causes[i] += n

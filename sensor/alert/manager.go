@@ -191,7 +191,7 @@ func (m *Manager) extend(e *entry, f *analyzers.Finding, link *tally.Link, oneWa
 		a.Count = addCount(a.Count, f.Count)
 	}
 	a.First, a.Last = min(a.First, Time(f.First)), max(a.Last, Time(f.Last))
-	e.loss.add(link, oneWay)
+	e.loss.add(link, oneWay, m.now)
 	e.closeAt = max(e.closeAt, m.now+max(f.Quiet, tally.Tick))
 	m.quiet.fix(e)
 	if s := a.Subject; s != nil && f.Subject.ReturnPath && s.ReturnPath != "proven" {

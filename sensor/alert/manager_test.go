@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"weir/analyzers"
+	"weir/analyzers/tally"
 )
 
 // story runs a manager by hand.
@@ -311,4 +312,35 @@ func twin(all []*analyzers.Finding) (stories []string) {
 		}
 	}
 	return stories
+}
+
+// TestLossOfOneTick adds several findings of a tick to one alert, and then one of the next tick: each tick's loss counts
+// once.
+func TestLossOfOneTick(t *testing.T) {
+	for name, most := range map[string]int{"repeats": 10, "folded": 1} {
+		m := New(Config{MaxNew: most})
+		link := &tally.Link{Packets: 90}
+		link.Loss[tally.LossKernel], link.Loss[tally.LossSources] = 10, 7
+		var last *Alert
+		emit := func(a *Alert) {
+			if (a.Subject == nil) == (most == 1) {
+				last = a
+			}
+		}
+		for tick := range int64(2) {
+			for i := range 5 {
+				f := finding()
+				f.Time = base + tick*tally.Tick
+				if most == 1 { // only the first has an alert of its own, all others are folded into one
+					f.Subject.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(tick)*5 + byte(i)}), 32)
+				}
+				m.Add(f, link, false)
+			}
+			m.Advance(base+tick*tally.Tick, emit)
+		}
+		m.Flush(emit)
+		if last.Loss.Ratio != 0.1 || last.Loss.Causes["kernel"] != 20 || last.Loss.Causes["sources"] != 14 {
+			t.Errorf("%s: the loss of two ticks is %+v, count %d", name, last.Loss, last.Count)
+		}
+	}
 }
