@@ -2,6 +2,7 @@ package analyzers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,4 +174,85 @@ func TestScanOfOpenPortsAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMonitorOfFourServices: a host that checks 122 hosts by echo and three ports, of which a quarter stay silent because the
+// sensor lost the answers, does not fail on one port alone. Silence of the echoes is known when the answers of all
+// are.
+func TestMonitorOfFourServices(t *testing.T) {
+	w := newWorld()
+	for i := range 122 {
+		for j, port := range []uint16{0, 22, 80, 9100} {
+			probe, end := conn.ProbeSYN, conn.StageAnswered
+			if port == 0 {
+				probe = conn.ProbeEcho
+			}
+			if (i+j)%4 == 0 {
+				end = conn.StageSilent
+			}
+			w.try(time.Duration(j)*time.Second+time.Duration(i)*8*time.Millisecond, "10.20.0.9", fmt.Sprintf("203.0.113.%d", 20+i), port, probe, end)
+		}
+	}
+	a := NewScan(DefaultScan())
+	for _, e := range w.epochs() {
+		a.Judge(e, func(f *Finding) { t.Errorf("%s: %s", f.Kind, f.Summary) })
+	}
+}
+
+// TestScannerKnownByWhatItTried: an administrator's host that is found with low severity by what it tried is judged by its
+// failures when these suffice.
+func TestScannerKnownByWhatItTried(t *testing.T) {
+	w := newWorld()
+	for i := range 120 { // 30 services on 40 hosts of its network, answered
+		w.try(time.Duration(i)*50*time.Millisecond, "203.0.113.66", fmt.Sprintf("10.20.0.%d", 20+i%40), uint16(20+i%30), conn.ProbeSYN, conn.StageAnswered)
+	}
+	for i := range 60 {
+		w.try(8*time.Second+time.Duration(i)*100*time.Millisecond, "203.0.113.66", "10.20.0.10", uint16(1000+i), conn.ProbeSYN, conn.StageRefused)
+	}
+	a := NewScan(DefaultScan())
+	var story []string
+	for _, e := range w.epochs() {
+		a.Judge(e, func(f *Finding) {
+			if s := fmt.Sprint(f.Kind, " ", f.Victim.Prefix, " ", min(f.Score, f.MaxScore) >= 50); len(story) == 0 || story[len(story)-1] != s {
+				story = append(story, s)
+			}
+		})
+	}
+	if want := []string{"block 10.20.0.0/24 false", "vertical 10.20.0.10/32 true"}; !slices.Equal(story, want) {
+		t.Errorf("got %q, want %q", story, want)
+	}
+}
+
+// TestFrequent: with few ports the counts are exact, else a port of the majority stays known.
+func TestFrequent(t *testing.T) {
+	var few, many frequent
+	for i := range uint32(400) {
+		few.add(i % 4)
+		if many.add(1000 + i); i%2 == 0 {
+			many.add(22)
+			many.add(22)
+		}
+	}
+	for p := range uint32(4) {
+		if n := few.count(p); n != 100 {
+			t.Errorf("port %d: %d", p, n)
+		}
+	}
+	if n := many.count(22); n < 400-800/5 || n > 400 {
+		t.Errorf("the frequent port: %d of 400", n)
+	}
+	if n := many.count(7); n != 0 {
+		t.Errorf("a port that was never added: %d", n)
+	}
+}
+
+// TestOneWayDownloads: where the questions are not captured, all that servers send looks unasked.
+func TestOneWayDownloads(t *testing.T) {
+	r := newRiver(t)
+	for range 50 {
+		r.epoch.Link.VisibleOneWay = 50
+		r.answers("10.10.10.10", 443, protoTCP, 500, 1500)
+		r.flow()
+	}
+	r.want()
 }

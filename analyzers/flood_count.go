@@ -155,6 +155,7 @@ func streams(port uint16) bool {
 // echo replies ICMP, the rest UDP without an answer.
 func (f *Flood) addAnswers(s *floodSum, v *tally.Service) {
 	switch {
+	case v.Key.Proto == protoTCP && f.view.OneWay(): // downloads, too, look like that
 	case v.Key.Proto == protoTCP,
 		v.Key.Proto == protoUDP && f.reflects[v.Key.Port] && (!streams(v.Key.Port) || v.Sources.Count() > fewStreams):
 		s.n[mAmp] += v.Packets

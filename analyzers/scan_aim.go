@@ -56,6 +56,39 @@ func (m *majority16) add(p uint32) {
 	}
 }
 
+// frequent counts the most frequent ports by Misra and Gries (Finding repeated elements, 1982): with four ports or fewer
+// exactly, else too low by a fifth of all votes at most.
+type frequent [4]majority16
+
+func (f *frequent) add(p uint32) {
+	free := -1
+	for i := range f {
+		switch {
+		case f[i].hits == 0:
+			free = i
+		case f[i].port == p:
+			f[i].hits++
+			return
+		}
+	}
+	if free >= 0 {
+		f[free] = majority16{p, 1}
+		return
+	}
+	for i := range f {
+		f[i].hits--
+	}
+}
+
+func (f *frequent) count(p uint32) uint32 {
+	for i := range f {
+		if f[i].port == p {
+			return f[i].hits
+		}
+	}
+	return 0
+}
+
 // atLeast reports whether a candidate with these hits of n votes has at least percent of them: votes for and against
 // cancel, so it had (hits+n)/2.
 func atLeast(hits, n, percent uint32) bool {

@@ -14,7 +14,7 @@ import (
 
 // report emits the finding of an open scan.
 func (a *Scan) report(s *scanSource, now int64) {
-	x, hosts, ports, pairs := s.aimed(s.test)
+	_, hosts, ports, pairs := s.aimed(s.test)
 	if n := s.failed(); !s.test.ofTried() && n > pairs+pairs/4+s.earlier { // not all of them were sampled
 		hosts, ports = min(max(hosts, uint32(s.hosts.Count())), n), min(max(ports, uint32(s.ports.Count())), n)
 		pairs = n
@@ -40,8 +40,8 @@ func (a *Scan) report(s *scanSource, now int64) {
 		First: s.first, Last: s.last, Quiet: s.quiet(),
 		Why: a.why[:0], Notes: a.notes(s, limit),
 	}
-	if s.shape == scanHorizontal {
-		f.Victim.Port, f.Victim.Proto = uint16(x.port.port>>8), uint8(x.port.port)
+	if s.shape == scanHorizontal && s.kind != scanICMPSweep {
+		f.Victim.Port, f.Victim.Proto = uint16(s.port>>8), uint8(s.port)
 		if f.Victim.Port == 0 {
 			f.Victim.Proto = 0
 		}
@@ -213,7 +213,7 @@ func summary(s *scanSource, f *Finding, hosts, ports uint32) string {
 	case s.shape == scanHorizontal:
 		fmt.Fprintf(&b, "port %d of %d hosts%s", f.Victim.Port, hosts, place(f.Victim.Prefix))
 	default:
-		fmt.Fprintf(&b, "%d ports on %d hosts%s", ports, hosts, place(f.Victim.Prefix))
+		fmt.Fprintf(&b, "%s ports on %s hosts%s", about(ports), about(hosts), place(f.Victim.Prefix))
 	}
 	span := time.Duration(s.last - s.first).Round(time.Millisecond)
 	if span > time.Second {
@@ -239,6 +239,14 @@ func summary(s *scanSource, f *Finding, hosts, ports uint32) string {
 // probeWords names what a special kind sends.
 var probeWords = [...]string{scanNull: "TCP packets without flags", scanFIN: "TCP FINs", scanXmas: "TCP FIN-PSH-URGs", scanACK: "TCP ACKs without connection",
 	scanMaimon: "TCP FIN-ACKs without connection", scanUDP: "UDP", scanICMPSweep: "echo requests"}
+
+// about says that a number comes from a sketch.
+func about(n uint32) string {
+	if n > 40 {
+		return fmt.Sprintf("about %d", n)
+	}
+	return fmt.Sprint(n)
+}
 
 func place(p netip.Prefix) string {
 	if !p.IsValid() {

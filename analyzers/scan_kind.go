@@ -143,12 +143,7 @@ func (s *scanSource) unanswered(enough uint32) bool {
 }
 
 // answeredOnPort estimates how many contacts with the port of most failures were answered.
-func (s *scanSource) answeredOnPort() uint32 {
-	if s.goodPort.port != s.fails.port.port {
-		return 0
-	}
-	return s.goodPort.hits
-}
+func (s *scanSource) answeredOnPort() uint32 { return s.goodPorts.count(s.fails.port.port) }
 
 // scanVerdict is what a source that met a test is named for.
 type scanVerdict struct {
@@ -275,6 +270,8 @@ func (a *Scan) open(s *scanSource, now int64) {
 func (s *scanSource) name(t scanTest, v scanVerdict) {
 	s.test, s.kind, s.shape, s.victim, s.cap = t, v.kind, v.shape, v.victim, uint8(s.limit(t, &v))
 	s.decided = s.count()
+	x, _, _, _ := s.aimed(t)
+	s.port = x.port.port
 	s.convinced = s.seen
 }
 
@@ -283,14 +280,8 @@ func (s *scanSource) name(t scanTest, v scanVerdict) {
 //
 // A scan that was found by what it tried is judged by its failures from when they suffice: they are the better evidence.
 func (a *Scan) grow(s *scanSource, now int64) (renamed bool) {
-	if s.test.ofTried() && now-s.emitted >= int64(time.Second) && a.meets(s, testWalk) {
-		if v := s.verdict(testWalk); s.limit(testWalk, &v) > 0 {
-			if v.kind.special() == s.kind.special() && v.shape <= s.shape && s.victim.covers(v.victim) {
-				v = scanVerdict{s.kind, s.shape, s.victim} // the same one
-			}
-			renamed = v != scanVerdict{s.kind, s.shape, s.victim}
-			s.name(testWalk, v)
-		}
+	if s.test.ofTried() && now-s.emitted >= int64(time.Second) {
+		renamed = a.judgeFailures(s)
 	}
 	if 2*s.count() < 3*s.decided {
 		return renamed
@@ -323,4 +314,24 @@ func (a *Scan) grow(s *scanSource, now int64) (renamed bool) {
 	}
 	s.name(s.test, v)
 	return true
+}
+
+// judgeFailures names an open scan by its failures, if they meet a test.
+func (a *Scan) judgeFailures(s *scanSource) (renamed bool) {
+	for t := testWalk; !t.ofTried(); t++ {
+		if !a.meets(s, t) {
+			continue
+		}
+		v := s.verdict(t)
+		if s.limit(t, &v) == 0 {
+			continue
+		}
+		if v.kind.special() == s.kind.special() && v.shape <= s.shape && s.victim.covers(v.victim) && s.cap >= capWeak {
+			v = scanVerdict{s.kind, s.shape, s.victim} // the same one
+		}
+		renamed = v != scanVerdict{s.kind, s.shape, s.victim}
+		s.name(t, v)
+		return renamed
+	}
+	return false
 }

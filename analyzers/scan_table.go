@@ -106,7 +106,7 @@ func (t *scanTable) weigh(s *scanSource) {
 	t.sets[s.place/scanWays].weight[s.place%scanWays] = w
 }
 
-// scanSource is what is known of one source: 656 bytes, no pointer.
+// scanSource is what is known of one source: 688 bytes, no pointer.
 type scanSource struct {
 	addr       decode.Addr
 	seen       int64 // ns, end of the last tick with contacts
@@ -125,6 +125,7 @@ type scanSource struct {
 	news            bool  // evidence that no finding has told
 	decided         uint32
 	victim          scanVictim
+	port            uint32 // of a horizontal scan: port<<8 | protocol
 
 	// Evidence since first: the walk, and where failures went.
 	llr, peak                          int64 // of the walk, millionths of a nat; peak: within the last tick
@@ -134,8 +135,8 @@ type scanSource struct {
 	answeredBefore                     uint32 // in the window before
 	earlier                            uint32 // failures known from the filter of single contacts alone
 	fails                              aim
-	failedHosts, failedPorts, failures bits128 // distinct ones; failures: (host, port)
-	goodPort                           majority16
+	failedHosts, failedPorts, failures bits128  // distinct ones; failures: (host, port)
+	goodPorts                          frequent // of answered contacts
 
 	// Window of fan-out since window: what was tried.
 	window             int64
@@ -194,7 +195,7 @@ func (s *scanSource) restart(now int64) {
 	s.llr, s.peak, s.first, s.last = min(s.llr, 0), 0, 0, 0
 	s.opened, s.unknown, s.proven = 0, 0, 0
 	s.refused, s.silent, s.answered, s.answeredBefore, s.earlier = 0, 0, 0, 0, 0
-	s.goodPort = majority16{}
+	s.goodPorts = frequent{}
 	s.forgetFailures()
 	s.newWindow(now)
 }
@@ -254,7 +255,7 @@ func (s *scanSource) sight(c *tally.SampledContact, o outcome) {
 		s.failedPorts.add(scramble(uint64(c.Port), 2))
 		s.failures.add(scramble(c.Rank, 3))
 	case outcomeAnswered:
-		s.goodPort.add(port)
+		s.goodPorts.add(port)
 	}
 	if c.Stage == conn.StageSilent || c.Stage == conn.StageUnknown || c.Probe == conn.ProbeARP || groupAddr(c.Dst) {
 		return // its attempt was counted when it was made, or does not count
