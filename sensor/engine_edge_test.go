@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -188,6 +189,24 @@ func TestTimeJumps(t *testing.T) {
 		if c.times < 10 {
 			same(t, frames)
 		}
+	}
+}
+
+// TestJumpEndsConnections ends more connections of one shard at once than any tick of steady traffic does: none is lost.
+func TestJumpEndsConnections(t *testing.T) {
+	const n = 8000
+	var frames []decode.Frame
+	for i := range uint16(n) {
+		ask, answer := datagram(1, 2, 1e18+int64(i)*1e5), datagram(2, 1, 1e18+int64(i)*1e5+1)
+		binary.BigEndian.PutUint16(ask.Data[34:], 10000+i)
+		binary.BigEndian.PutUint16(ask.Data[36:], 2000)
+		binary.BigEndian.PutUint16(answer.Data[34:], 2000)
+		binary.BigEndian.PutUint16(answer.Data[36:], 10000+i)
+		frames = append(frames, ask, answer)
+	}
+	frames = append(frames, datagram(1, 2, 1e18+2*3600e9))
+	if out := same(t, frames); out.sum.Records != n+1 || out.sum.RecordsLost != 0 {
+		t.Errorf("%d records and %d lost, want %d and none", out.sum.Records, out.sum.RecordsLost, n+1)
 	}
 }
 

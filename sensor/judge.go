@@ -14,9 +14,6 @@ import (
 
 // Bounds of the judge.
 const (
-	// recordsPerShard connections may end in one shard and tick: 64 shards × 4,096 × 10 ticks are 2.6 M a second, above
-	// what a core can open. Only an input whose time stands still exceeds it.
-	recordsPerShard = 4096
 	// recordsSorted records are put in order at once at the end of input.
 	recordsSorted = 65536
 	// silence is how long after the last traffic something can fall due that the next traffic must not delay: a contact
@@ -35,9 +32,10 @@ type judge struct {
 	alerts  *alert.Manager
 	summary Summary
 	out     conn.Out
-	records []conn.Record
-	last    int64 // the last tick that had traffic
-	now     int64 // the last tick judged
+	records []conn.Record  // left at the end of input
+	ended   []*conn.Record // to hand on; they stand in records or with the workers
+	last    int64          // the last tick that had traffic
+	now     int64          // the last tick judged
 }
 
 func newJudge(e *Engine) *judge {
@@ -89,36 +87,52 @@ func (j *judge) emit(a *alert.Alert) {
 	}
 }
 
-// drainRecords hands on the connections that ended in this tick, in an order that does not know of workers.
+// drainRecords hands on the connections that ended in this tick.
 func (j *judge) drainRecords() {
 	if j.e.sinks.Record == nil {
 		return
 	}
 	for _, w := range j.e.workers {
-		j.records = append(j.records, w.recs...)
+		j.writeLater(w.recs)
+	}
+	j.writeRecords()
+	for _, w := range j.e.workers {
 		w.recs = w.recs[:0]
 		w.kept = [decode.Shards]int{}
 	}
-	j.writeRecords()
 }
 
 // keepFinal gathers what is left in the tables at the end of input.
 func (j *judge) keepFinal(r *conn.Record) {
 	j.records = append(j.records, *r)
 	if len(j.records) >= recordsSorted {
-		j.writeRecords()
+		j.writeFinal()
 	}
 }
 
+func (j *judge) writeFinal() {
+	j.writeLater(j.records)
+	j.writeRecords()
+	j.records = j.records[:0]
+}
+
+func (j *judge) writeLater(records []conn.Record) {
+	for i := range records {
+		j.ended = append(j.ended, &records[i])
+	}
+}
+
+// writeRecords hands on what was gathered, in an order that does not know of workers.
 func (j *judge) writeRecords() {
-	slices.SortStableFunc(j.records, func(a, b conn.Record) int {
+	slices.SortStableFunc(j.ended, func(a, b *conn.Record) int {
 		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Shard, b.Shard))
 	})
-	for i := range j.records {
-		j.e.sinks.Record(&j.records[i])
+	for _, r := range j.ended {
+		j.e.sinks.Record(r)
 	}
-	j.summary.Records += uint64(len(j.records))
-	j.records = j.records[:0]
+	j.summary.Records += uint64(len(j.ended))
+	clear(j.ended)
+	j.ended = j.ended[:0]
 }
 
 // finish closes the last tick, all connections and all alerts. No worker runs any more.
@@ -140,7 +154,7 @@ func (j *judge) finish() {
 		}
 		j.e.shards[j.out.Contacts[i].Shard].Contact(&j.out.Contacts[i])
 	}
-	j.writeRecords()
+	j.writeFinal()
 	if r.started {
 		j.merge(r.tick)
 		for _, a := range j.e.cfg.Analyzers {

@@ -23,6 +23,7 @@ type worker struct {
 	recs   []conn.Record
 	kept   [decode.Shards]int // records of this tick by shard
 	lost   uint64             // records that did not fit in their tick
+	most   int                // records of one shard in one tick
 
 	next    int64 // block to consume
 	cut     int   // run within it
@@ -38,6 +39,7 @@ func newWorker(e *Engine, id int) *worker {
 		w.shards = append(w.shards, s)
 	}
 	w.stats = make([]conn.Stats, len(w.shards))
+	w.most = (e.cfg.Conn.Conns + e.cfg.Conn.HalfOpen) / decode.Shards
 	if e.sinks.Record != nil {
 		w.out.Record = w.keepRecord
 	}
@@ -224,10 +226,10 @@ func (w *worker) account(i, shard int) {
 	*was = *now
 }
 
-// keepRecord copies a record for the judge to hand on. A shard that ends more connections than fit in one tick (only an
-// input whose time stands still can) loses the rest, counted.
+// keepRecord copies a record for the judge to hand on. After a jump of time a shard ends all its connections in one tick:
+// that many fit. A shard that ends more (only an input whose time stands still can) loses the rest, counted.
 func (w *worker) keepRecord(r *conn.Record) {
-	if w.kept[r.Shard] == recordsPerShard {
+	if w.kept[r.Shard] == w.most {
 		w.lost++
 		return
 	}
