@@ -159,7 +159,9 @@ func (c *conn) proves(seg *segment) bool {
 // refusal attributes an ICMP error to the attempt it quotes. Only errors that say "not there" refuse, and only if what
 // they quote was sent: its direction and, for TCP, its sequence number must fit.
 func (s *shard) refusal(p *decode.Packet, out *Out) Event {
-	unreachable := p.Key.Proto == protoICMP && p.ICMPType == 3 || p.Key.Proto == protoICMP6 && p.ICMPType == 1
+	const tooBig = 4 // fragmentation needed (RFC 1191): the host may well be there
+	unreachable := p.Key.Proto == protoICMP && p.ICMPType == 3 && p.ICMPCode != tooBig ||
+		p.Key.Proto == protoICMP6 && p.ICMPType == 1
 	if !unreachable {
 		return 0
 	}

@@ -311,6 +311,7 @@ func TestDatagrams(t *testing.T) {
 		{"unasked", [][]byte{answer}, "SHR ^d", "", EvNew | EvUnasked},
 		{"unasked, answered", [][]byte{answer, query}, "SF ^dD", "", EvOrig | EvAnswered},
 		{"port unreachable", [][]byte{probe, icmp(server, client, 3, 3, probe)}, "S0 D,OTH ", "opened refused", EvNew | EvOrig | EvRefusal},
+		{"fragmentation needed", [][]byte{probe, icmp(server, client, 3, 4, probe)}, "S0 D,OTH ", "opened unknown", EvNew | EvOrig},
 		{"unreachable for TCP", [][]byte{syn, icmp(server, client, 3, 1, syn)}, "S0 S,OTH ", "opened refused", EvNew | EvOrig | EvRefusal},
 		{"unreachable, wrong ISN", [][]byte{syn, icmp(server, client, 3, 1, forged)}, "S0 S,OTH ", "opened unknown", EvNew | EvOrig},
 		{"time exceeded", [][]byte{probe, icmp(server, client, 11, 0, probe)}, "S0 D,OTH ", "opened unknown", EvNew | EvOrig},
