@@ -56,7 +56,7 @@ lint:
 
 demo: build
 	@echo 'weir replay pcaps/scan/nmap-sS-vertical'
-	@bin/weir replay pcaps/scan/nmap-sS-vertical/in.pcap*
+	@bin/weir replay --format table pcaps/scan/nmap-sS-vertical/in.pcap*
 
 install: build
 	install -D -m 0755 bin/weir $(DESTDIR)$(PREFIX)/bin/weir
