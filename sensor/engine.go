@@ -20,8 +20,8 @@ import (
 	"weir/sensor/capture"
 )
 
-// MaxWorkers is the most workers an engine runs: one a shard.
-const MaxWorkers = decode.Shards
+// MaxWorkers is the most workers an engine runs: one a shard of the tallies.
+const MaxWorkers = tally.Shards
 
 // Config sets an engine up.
 type Config struct {
@@ -66,7 +66,7 @@ func New(cfg Config, sinks Sinks) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	shards, tallies, err := tally.NewShards(decode.Shards, cfg.Tally, cfg.Seed)
+	shards, tallies, err := tally.NewShards(tally.Shards, cfg.Tally, cfg.Seed)
 	if err != nil {
 		return nil, errors.Join(err, conns.Close())
 	}

@@ -152,7 +152,8 @@ func (j *judge) finish() {
 		if j.out.Contacts[i].Stage == conn.StageUnknown {
 			continue // the end of input is nothing that a source did, nor a loss of the sensor
 		}
-		j.e.shards[j.out.Contacts[i].Shard].Contact(&j.out.Contacts[i])
+		c := &j.out.Contacts[i]
+		j.e.shards[c.Shard%tally.Shards].Contact(c)
 	}
 	j.writeFinal()
 	if r.started {

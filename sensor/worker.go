@@ -12,7 +12,8 @@ import (
 // few enough to stay in the first-level cache.
 const batch = 64
 
-// worker owns the shards whose number is its own modulo the number of workers.
+// worker owns the shards of tallies whose number is its own modulo the number of workers, and the connections' shards that
+// share them.
 type worker struct {
 	e      *Engine
 	id     int
@@ -35,8 +36,10 @@ type worker struct {
 
 func newWorker(e *Engine, id int) *worker {
 	w := &worker{e: e, id: id}
-	for s := id; s < decode.Shards; s += e.cfg.Workers {
-		w.shards = append(w.shards, s)
+	for s := range decode.Shards {
+		if s%tally.Shards%e.cfg.Workers == id {
+			w.shards = append(w.shards, s)
+		}
 	}
 	w.stats = make([]conn.Stats, len(w.shards))
 	w.most = (e.cfg.Conn.Conns + e.cfg.Conn.HalfOpen) / decode.Shards
@@ -151,7 +154,7 @@ func (s *slot) grow() *decode.Packet {
 }
 
 func (s *slot) deal(i int) {
-	to := int(s.packets[i].Shard) % len(s.parts)
+	to := int(s.packets[i].Shard) % tally.Shards % len(s.parts)
 	s.parts[to] = append(s.parts[to], uint16(i))
 }
 
@@ -219,7 +222,7 @@ func (w *worker) expire(tick int64) {
 
 // account turns what a shard's connection table lost since the last tick into loss of this epoch.
 func (w *worker) account(i, shard int) {
-	now, was, to := w.e.conns.Stats(shard), &w.stats[i], w.e.shards[shard]
+	now, was, to := w.e.conns.Stats(shard), &w.stats[i], w.e.shards[shard%tally.Shards]
 	to.Lose(tally.LossConnTable, now.Evicted+now.LongProbe-was.Evicted-was.LongProbe)
 	to.Lose(tally.LossHalfOpen, now.Overwritten+now.SilentLost-was.Overwritten-was.SilentLost)
 	to.Lose(tally.LossFragTable, now.FragFull-was.FragFull)
@@ -239,17 +242,11 @@ func (w *worker) keepRecord(r *conn.Record) {
 
 // process is the hot path: packets to connections to tallies, a batch at a time.
 func (w *worker) process(packets []decode.Packet, part []uint16) {
-	shards := w.e.shards
 	for len(part) > 0 {
 		idx := part[:min(batch, len(part))]
 		part = part[len(idx):]
 		w.e.conns.Process(packets, idx, w.events[:len(idx)], &w.out)
-		for i, at := range idx {
-			p := &packets[at]
-			if ev := w.events[i]; ev&conn.EvOuter == 0 {
-				shards[p.Shard].Packet(p, ev)
-			}
-		}
+		tally.Packets(w.e.shards, packets, idx, w.events[:len(idx)])
 		w.drain()
 	}
 }
@@ -259,7 +256,7 @@ func (w *worker) drain() {
 	tally.Contacts(w.e.shards, w.out.Contacts)
 	for i := range w.out.Slow {
 		s := &w.out.Slow[i]
-		w.e.shards[s.Shard].Slow(s)
+		w.e.shards[s.Shard%tally.Shards].Slow(s)
 	}
 	w.out.Contacts, w.out.Slow = w.out.Contacts[:0], w.out.Slow[:0]
 }

@@ -13,13 +13,13 @@ import (
 // that a worker reuses.
 func BenchmarkPacket(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	sh, m := shards(decode.Shards, Defaults()), NewMerger(Defaults())
+	sh, m := shards(Shards, Defaults()), NewMerger(Defaults())
 	var e Epoch
 	pkts := make([]decode.Packet, 64)
 	for i := range pkts {
 		pkts[i] = udp(1<<24+uint32(i), uint32(rng.IntN(100)), uint16(rng.Uint32()), 443, 0)
 		pkts[i].Key.Proto, pkts[i].Flags = 6, decode.FlagACK
-		pkts[i].Shard = uint8(rng.IntN(decode.Shards))
+		pkts[i].Shard = uint8(rng.IntN(Shards))
 		pkts[i].Reverse = i&1 == 1
 	}
 	run := func(b *testing.B, ev conn.Event) {
@@ -46,7 +46,7 @@ func BenchmarkPacket(b *testing.B) {
 			p := &syn
 			p.Time, p.Key.A.Lo = int64(i)*1000, 0xffff<<32|uint64(uint32(i)*2654435761)
 			p.Hash = uint64(i) * 0x9e3779b97f4a7c15
-			sh[i%decode.Shards].Packet(p, conn.EvNew|conn.EvOrig|conn.EvAttempt)
+			sh[i%Shards].Packet(p, conn.EvNew|conn.EvOrig|conn.EvAttempt)
 			if i%100_000 == 0 {
 				m.Merge(&e, 1, sh)
 			}
@@ -56,13 +56,13 @@ func BenchmarkPacket(b *testing.B) {
 
 // BenchmarkContact counts contacts of sources that are seen once, a million a second.
 func BenchmarkContact(b *testing.B) {
-	sh, m := shards(decode.Shards, Defaults()), NewMerger(Defaults())
+	sh, m := shards(Shards, Defaults()), NewMerger(Defaults())
 	var e Epoch
 	b.Run("spoofed", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := range b.N {
 			src := uint32(i) * 2654435761
-			sh[src>>26].Contact(&conn.Contact{Time: int64(i) * 1000, Src: v4(src), Dst: v4(1), Port: 80, Proto: 6, Ver: 4})
+			sh[src>>28].Contact(&conn.Contact{Time: int64(i) * 1000, Src: v4(src), Dst: v4(1), Port: 80, Proto: 6, Ver: 4})
 			if i%100_000 == 0 {
 				m.Merge(&e, 1, sh)
 			}
@@ -73,7 +73,7 @@ func BenchmarkContact(b *testing.B) {
 		var batch [64]conn.Contact
 		for i := range b.N {
 			src := uint32(i) * 2654435761
-			batch[i%len(batch)] = conn.Contact{Time: int64(i) * 1000, Src: v4(src), Dst: v4(1), Port: 80, Proto: 6, Ver: 4, Shard: uint8(src >> 26)}
+			batch[i%len(batch)] = conn.Contact{Time: int64(i) * 1000, Src: v4(src), Dst: v4(1), Port: 80, Proto: 6, Ver: 4, Shard: uint8(src >> 28)}
 			if i%len(batch) == len(batch)-1 {
 				Contacts(sh, batch[:])
 			}
@@ -85,7 +85,7 @@ func BenchmarkContact(b *testing.B) {
 	b.Run("scanner", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := range b.N {
-			sh[i%decode.Shards].Contact(&conn.Contact{Time: int64(i) * 1000, Src: v4(1), Dst: v4(uint32(i)), Port: 80, Proto: 6, Ver: 4})
+			sh[i%Shards].Contact(&conn.Contact{Time: int64(i) * 1000, Src: v4(1), Dst: v4(uint32(i)), Port: 80, Proto: 6, Ver: 4})
 		}
 		m.Merge(&e, 1, sh)
 	})
@@ -99,7 +99,7 @@ func BenchmarkMerge(b *testing.B) {
 			name = "idle"
 		}
 		b.Run(name, func(b *testing.B) {
-			sh, m := shards(decode.Shards, Defaults()), NewMerger(Defaults())
+			sh, m := shards(Shards, Defaults()), NewMerger(Defaults())
 			var e Epoch
 			b.ReportAllocs()
 			for range b.N {

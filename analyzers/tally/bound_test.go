@@ -87,7 +87,7 @@ func TestFullHosts(t *testing.T) {
 func TestScannerStaysUnderSpoofedFlood(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	cfg := Defaults()
-	sh, m := shards(decode.Shards, cfg), NewMerger(cfg)
+	sh, m := shards(Shards, cfg), NewMerger(cfg)
 	const spoofed, probes = 400000, 1000
 	scanner := v4(0xc0000201)
 	for i := range spoofed {
@@ -277,14 +277,14 @@ func TestMemoryIsConstant(t *testing.T) {
 		n = 1_000_000
 	}
 	cfg := Defaults()
-	sh, m := shards(decode.Shards, cfg), NewMerger(cfg)
+	sh, m := shards(Shards, cfg), NewMerger(cfg)
 	var e Epoch
 	flood := func(from, to int) {
 		for i := from; i < to; i++ {
 			src := uint32(i) * 2654435761 // a bijection: all are distinct
 			p := udp(src, 1, uint16(i), uint16(i>>3), int64(i)*1000)
 			p.Key.Proto, p.Flags = 6, decode.FlagSYN
-			s := sh[src>>26]
+			s := sh[src>>28]
 			s.Packet(&p, conn.EvNew|conn.EvOrig|conn.EvAttempt)
 			s.Contact(&conn.Contact{Time: p.Time, Src: p.Key.A, Dst: p.Key.B, Port: p.Key.PortB, Proto: 6, Ver: 4})
 			if i%100_000 == 0 {

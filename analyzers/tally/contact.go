@@ -10,21 +10,24 @@ import (
 func (s *Shard) Contact(c *conn.Contact) { s.contact(c, s.hash(c)) }
 
 // group is how many contacts are looked up together.
-const group = 16
+const group = 32
 
-// Contacts counts contacts, each as Contact of shards[c.Shard]. It loads what groups of them remember ahead, so that their
-// cache misses overlap, which saves a fifth of the time when all sources are new. The caller owns all shards named.
+// Contacts counts contacts, each as Contact of its shard. It loads what groups of them remember ahead, so that their
+// cache misses overlap. The caller owns all shards named.
 func Contacts(shards []*Shard, contacts []conn.Contact) {
 	var hashes [group]contactHash
 	for len(contacts) > 0 {
 		now := contacts[:min(group, len(contacts))]
 		for i := range now {
-			s := shards[now[i].Shard]
+			s := shards[now[i].Shard%Shards]
 			hashes[i] = s.hash(&now[i])
+		}
+		for i := range now {
+			s := shards[now[i].Shard%Shards]
 			s.touched += s.memory.set(hashes[i].memory)[0] + uint64(s.sources.bucket(hashes[i].source)[0])
 		}
 		for i := range now {
-			shards[now[i].Shard].contact(&now[i], hashes[i])
+			shards[now[i].Shard%Shards].contact(&now[i], hashes[i])
 		}
 		contacts = contacts[len(now):]
 	}

@@ -12,7 +12,7 @@ import (
 // spread evenly over the order.
 const (
 	MaxServices = 1 << 15 // 208 bytes each: 6.8 MB
-	MaxSources  = 1 << 15 // 768 bytes each: 25 MB
+	MaxSources  = 1 << 13 // 768 bytes each: 6.3 MB
 	MaxPrints   = 1 << 13 // 240 bytes each: 2 MB
 	MaxHeaders  = 1 << 10 // of each class, 80 bytes each: 0.6 MB in all
 )
@@ -24,9 +24,9 @@ type Merger struct {
 	text      []byte
 }
 
-// NewMerger returns a Merger for up to 64 shards of this configuration.
+// NewMerger returns a Merger for the shards of this configuration.
 func NewMerger(cfg Config) *Merger {
-	n := decode.Shards * max(cfg.Services+cfg.Hosts, cfg.Sources, cfg.Prints, int(ClassCount)*max(cfg.Suspects, cfg.Normals))
+	n := Shards * max(cfg.Services+cfg.Hosts, cfg.Sources, cfg.Prints, int(ClassCount)*max(cfg.Suspects, cfg.Normals))
 	return &Merger{refs: make([]ref, 0, n), tmp: make([]ref, n), text: make([]byte, 0, 256)}
 }
 
@@ -141,7 +141,7 @@ func (m *Merger) samples(dst []Header, shards []*Shard, from, to Class) []Header
 
 // ordered brings the refs in order.
 func (m *Merger) ordered() []ref {
-	if len(m.tmp) < len(m.refs) { // more than 64 shards
+	if len(m.tmp) < len(m.refs) { // more shards than Shards
 		m.tmp = make([]ref, cap(m.refs))
 	}
 	return order(m.refs, m.tmp[:len(m.refs)])

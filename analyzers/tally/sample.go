@@ -9,9 +9,8 @@ import (
 // sample is a bottom-k sample of headers of one class: those with the k least ranks of the tick. The rank is a keyed hash
 // of the header and its time: the sample does not depend on order, and samples unite by keeping the least ranks again.
 type sample struct {
-	head  []Header // in no order; cap is k
+	head  []Header // cap is k; once full, a heap with the highest rank on top
 	limit uint64   // a header of this rank or above does not enter
-	worst int      // place of the highest rank; valid iff full
 }
 
 func newSample(m *slab.Slab, k int) sample {
@@ -25,14 +24,31 @@ func (s *sample) put(h *Header) {
 		if len(s.head) < cap(s.head) {
 			return
 		}
-	} else {
-		s.head[s.worst] = *h
-	}
-	s.limit = 0
-	for i := range s.head {
-		if r := s.head[i].Rank; r >= s.limit {
-			s.worst, s.limit = i, r
+		for i := len(s.head)/2 - 1; i >= 0; i-- {
+			s.sink(i)
 		}
+	} else {
+		s.head[0] = *h
+		s.sink(0)
+	}
+	s.limit = s.head[0].Rank
+}
+
+// sink moves a header down the heap, below those of higher rank.
+func (s *sample) sink(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(s.head) {
+			return
+		}
+		if child+1 < len(s.head) && s.head[child+1].Rank > s.head[child].Rank {
+			child++
+		}
+		if s.head[i].Rank >= s.head[child].Rank {
+			return
+		}
+		s.head[i], s.head[child] = s.head[child], s.head[i]
+		i = child
 	}
 }
 

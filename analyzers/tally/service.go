@@ -25,8 +25,9 @@ type services struct {
 // serviceTable is one bounded table of services.
 type serviceTable struct {
 	index
-	entry  []Service
-	weight func(place int) uint64
+	entry   []Service
+	weight  func(place int) uint64
+	touched uint64 // keeps early loads from being optimised away
 }
 
 func newServiceTable(m *slab.Slab, entries int) serviceTable {
@@ -45,11 +46,6 @@ func (v *Service) weight() uint64 { return v.Packets + v.BackPackets }
 // word packs what is not the address, in the order of ServiceKey.Less but for the version.
 func (k *ServiceKey) word() uint64 {
 	return uint64(k.Ver)<<32 | uint64(k.Proto)<<24 | uint64(k.Port)<<8 | uint64(k.Role)
-}
-
-// serviceKey is the key of an address and a word.
-func serviceKey(addr decode.Addr, word uint64) ServiceKey {
-	return ServiceKey{Addr: addr, Ver: uint8(word >> 32), Proto: uint8(word >> 24), Port: uint16(word >> 8), Role: Role(word)}
 }
 
 func newServices(m *slab.Slab, entries, hosts int, k keys) *services {
@@ -75,7 +71,11 @@ func (t *serviceTable) find(addr decode.Addr, word, hash uint64) *Service {
 
 // at finds or makes the entry of a key.
 func (t *services) at(addr decode.Addr, word uint64) *Service {
-	hash := t.keys.addrWith(addr, word)
+	return t.find(addr, word, t.keys.addrWith(addr, word))
+}
+
+// find is at for a key whose hash is known.
+func (t *services) find(addr decode.Addr, word, hash uint64) *Service {
 	if e := t.known.find(addr, word, hash); e != nil {
 		return e
 	}
@@ -91,7 +91,8 @@ func (t *services) add(addr decode.Addr, word, hash uint64) *Service {
 		t.known.replace(place, hash)
 	}
 	e := &t.known.entry[place]
-	*e = Service{Key: serviceKey(addr, word)}
+	*e = Service{}
+	e.Key.Addr, e.Key.Ver, e.Key.Proto, e.Key.Port, e.Key.Role = addr, uint8(word>>32), uint8(word>>24), uint16(word>>8), Role(word)
 	return e
 }
 

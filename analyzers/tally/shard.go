@@ -10,32 +10,36 @@ import (
 	"weir/decode/slab"
 )
 
-// Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 64 shards take 50 MB, the
-// scratch of the merge 8 MB and an Epoch at most 35 MB; pages that no traffic ever used are not resident.
+// Shards is how many shards the tallies have: fewer than the connections, of which the state shards s, s+16, s+32 … share
+// one. Packets to one service come from everywhere, so that each shard has an entry for it: fewer shards, fewer entries.
+const Shards = 16
+
+// Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 16 shards take 50 MB, the
+// scratch of the merge 9 MB and an Epoch at most 17 MB; pages that no traffic ever used are not resident.
 type Config struct {
-	Services int           `yaml:"services"` // destination services: 208 bytes each; 64 × 1024 × 208 = 13.6 MB
+	Services int           `yaml:"services"` // destination services: 208 bytes each; 16 × 4096 × 208 = 13.6 MB
 	Hosts    int           `yaml:"hosts"`    // hosts that services are folded into when there are more: 208 bytes each; 1.7 MB
-	Sources  int           `yaml:"sources"`  // sources: 120 bytes each; 64 × 2048 × 120 = 15.7 MB
-	Details  int           `yaml:"details"`  // sources with more than one contact in a shard: 688 bytes each; 64 × 128 × 688 = 5.6 MB
-	Prints   int           `yaml:"prints"`   // fingerprints: 176 bytes each; 64 × 128 × 176 = 1.4 MB
-	Contacts int           `yaml:"contacts"` // contacts remembered beyond the tick: 8 bytes each, rounded up to a power of two; 64 × 16384 × 8 = 8.4 MB
+	Sources  int           `yaml:"sources"`  // sources: 120 bytes each; 16 × 8192 × 120 = 15.7 MB
+	Details  int           `yaml:"details"`  // sources with more than one contact in a shard: 688 bytes each; 16 × 512 × 688 = 5.6 MB
+	Prints   int           `yaml:"prints"`   // fingerprints: 176 bytes each; 16 × 512 × 176 = 1.4 MB
+	Contacts int           `yaml:"contacts"` // contacts remembered beyond the tick: 8 bytes each, rounded up to a power of two; 16 × 65536 × 8 = 8.4 MB
 	Remember time.Duration `yaml:"remember"` // for how long; at most 15 days
-	Suspects int           `yaml:"suspects"` // sampled headers of each of 5 classes of unanswered packets: 80 bytes each; 64 × 5 × 32 × 80 = 0.8 MB
+	Suspects int           `yaml:"suspects"` // sampled headers of each of 5 classes of unanswered packets: 80 bytes each; 16 × 5 × 128 × 80 = 0.8 MB
 	Normals  int           `yaml:"normals"`  // sampled headers of each of 2 classes of normal packets: 80 bytes each; 0.1 MB
 }
 
 // Defaults returns the default bounds.
 func Defaults() Config {
 	return Config{
-		Services: 1024,
-		Hosts:    128,
-		Sources:  2048,
-		Details:  128,
-		Prints:   128,
-		Contacts: 1 << 14,
+		Services: 4096,
+		Hosts:    512,
+		Sources:  8192,
+		Details:  512,
+		Prints:   512,
+		Contacts: 1 << 16,
 		Remember: 6 * time.Hour,
-		Suspects: 32,
-		Normals:  8,
+		Suspects: 128,
+		Normals:  32,
 	}
 }
 
@@ -128,38 +132,6 @@ func newShard(m *slab.Slab, cfg Config, key uint64) *Shard {
 		s.samples[c] = newSample(m, n)
 	}
 	return s
-}
-
-// Packet counts one packet and what it meant to its connection.
-func (s *Shard) Packet(p *decode.Packet, ev conn.Event) {
-	if ev&conn.EvOuter != 0 {
-		return
-	}
-	s.used = true
-	s.link.count(p, ev)
-	if p.Kind < decode.KindIPv4 {
-		return
-	}
-	addr, word, to := serviceOf(p, ev)
-	v := s.services.at(addr, word)
-	if to {
-		v.towards(p, ev, &s.keys)
-	} else {
-		v.from(p, ev)
-	}
-	if class := classOf(p, ev); class < ClassCount {
-		if rank := s.keys.rankPacket(p); rank < s.samples[class].limit {
-			var h Header
-			header(&h, p, class, rank)
-			s.samples[class].put(&h)
-		}
-	}
-	if p.HasQuote && ev&conn.EvRefusal != 0 {
-		s.services.at(quotedService(p)).Refused++
-	}
-	if p.Key.Proto == protoTCP && p.Flags&decode.FlagSYN != 0 {
-		s.print(p, ev)
-	}
 }
 
 // print counts the fingerprint of a SYN or SYN-ACK. An attempt with a tool's print counts for its source.

@@ -83,7 +83,8 @@ func (t *sources) at(addr decode.Addr, ver uint8, time int64, hash uint64) *sour
 		t.replace(place, hash)
 	}
 	e := &t.entry[place]
-	*e = source{addr: addr, ver: ver, place: uint16(place), first: time, last: time}
+	*e = source{} // field by field: a copy of a struct just built would wait for it
+	e.addr, e.ver, e.place, e.first, e.last = addr, ver, uint16(place), time, time
 	return e
 }
 
@@ -104,11 +105,11 @@ func (t *sources) release(s *source) {
 // step counts a step of a first contact.
 func (t *sources) step(s *source, c *conn.Contact, rank uint64) {
 	s.stage[c.Stage]++
-	step := SampledContact{Rank: rank, Dst: c.Dst, Port: c.Port, Proto: c.Proto, Probe: c.Probe, Stage: c.Stage}
 	switch {
 	case s.detail != 0:
 	case !s.contacted:
-		s.one, s.contacted = step, true
+		s.one.set(c, rank)
+		s.contacted = true
 		return
 	case s.one.Rank == rank:
 		s.one.Stage = max(s.one.Stage, c.Stage)
@@ -116,7 +117,13 @@ func (t *sources) step(s *source, c *conn.Contact, rank uint64) {
 	case !t.give(s, c.Stage):
 		return
 	}
+	var step SampledContact
+	step.set(c, rank)
 	t.detail[s.detail-1].step(&step, &t.keys)
+}
+
+func (v *SampledContact) set(c *conn.Contact, rank uint64) {
+	v.Rank, v.Dst, v.Port, v.Proto, v.Probe, v.Stage = rank, c.Dst, c.Port, c.Proto, c.Probe, c.Stage
 }
 
 // give gives a detail to a source that makes its second contact, by a step of the given stage. When all are given out, the
