@@ -70,7 +70,6 @@ func gopacketRoot(link LinkType) (gopacket.Decoder, bool) {
 type reference struct {
 	all    gopacket.Packet
 	at     int // offset of ip or arp
-	end    int // end of the captured IP packet
 	length int // of the IP packet by its header
 	src    netip.Addr
 	dst    netip.Addr

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"weir/analyzers/tally"
-	"weir/decode"
 	"weir/sensor/alert"
 )
 
@@ -67,12 +66,4 @@ func (s *Summary) TopServices(n int) []ServiceCount {
 	}
 	slices.SortStableFunc(all, func(a, b ServiceCount) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	return all[:min(n, len(all))]
-}
-
-// Problems is the number of frames that could not be decoded to the end, for a reason other than their kind.
-func (s *Summary) Problems() (n uint64) {
-	for w := decode.WhyLinkType; w < decode.WhyCount; w++ {
-		n += s.Link.Why[w]
-	}
-	return n
 }

@@ -56,7 +56,7 @@ func (c *conn) tcp(d int, seg *segment, t *timeouts) Event {
 	believed := seg.flags&flagACK != 0 && y.acknowledge(seg)
 	ev |= c.advance(d, seg, end)
 	d, shut := c.transition(d, seg)
-	x, y = &c.side[d], &c.side[1-d]
+	x = &c.side[d]
 	if believed {
 		c.findGap(1-d, seg.ack)
 	}

@@ -20,7 +20,6 @@ type Set struct {
 	queues []*queue
 	cut    []error
 	err    error
-	count  Counters
 	seen   atomic.Pointer[[]*File] // for Progress
 	total  atomic.Int64
 }
