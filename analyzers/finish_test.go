@@ -256,3 +256,25 @@ func TestOneWayDownloads(t *testing.T) {
 	}
 	r.want()
 }
+
+// TestBrokenIPv6: a browser without a way to the IPv6 internet tries sites of one content network, a /32, in vain; a scanner
+// tries the hosts of one site.
+func TestBrokenIPv6(t *testing.T) {
+	for _, c := range []struct {
+		dst    string
+		medium bool
+	}{{"2606:4700:%x::1", false}, {"2606:4700:7:%x::1", true}} {
+		w := newWorld()
+		for i := range 40 {
+			w.try(time.Duration(i)*80*time.Millisecond, "fd00:20::50", fmt.Sprintf(c.dst, 0x3000+i*97), 443, conn.ProbeSYN, conn.StageSilent)
+		}
+		a := NewScan(DefaultScan())
+		found, medium := 0, false
+		for _, e := range w.epochs() {
+			a.Judge(e, func(f *Finding) { found, medium = found+1, medium || min(f.Score, f.MaxScore) >= 50 })
+		}
+		if medium != c.medium || found == 0 {
+			t.Errorf("%s: %d findings, medium %v", c.dst, found, medium)
+		}
+	}
+}

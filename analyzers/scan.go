@@ -75,6 +75,8 @@ import (
 //   - Stray ACK and FIN of forgotten connections, backscatter of floods: only those to system ports count, and only
 //     within one prefix; answers that nobody asked for are no contacts.
 //   - QUIC through a firewall, traceroute, name service broadcasts, one-sided UDP: no outcomes (outcomeOf).
+//   - A DHCP server that pings addresses before it leases them, and an administrator's tool that polls machines of which half
+//     are off, do what a scanner does: they are found.
 //   - A router that asks by ARP for the targets of others' scans: see scan_arp.go.
 //
 // # What it misses

@@ -128,6 +128,10 @@ func (a *aim) add(c *tally.SampledContact, port uint32, ver uint8) {
 // near reports whether most contacts went to one network of /16 (IPv6: /32).
 func (a *aim) near() bool { return atLeast(a.block.hits, a.n, 60) }
 
+// site reports the same for what one site may have: an IPv6 /32 is a provider's or a content network's, a site has a /48
+// (RFC 6177).
+func (a *aim) site(ver uint8) bool { return a.near() && (ver == 4 || a.cover(ver).width >= 48) }
+
 // cover is the smallest prefix around the contacts to the network of most of them, /24 (IPv6: /64) or shorter.
 func (a *aim) cover(ver uint8) scanVictim {
 	if ver == 6 {

@@ -128,7 +128,7 @@ func (a *Scan) meets(s *scanSource, t scanTest) bool {
 // good as silence, which is known after 5 s. Only for probes that are answered as a rule, to one network, that are no
 // peers' ports.
 func (s *scanSource) unanswered(enough uint32) bool {
-	if s.settled < enough+s.unknown || 4*s.answered > s.settled-s.unknown || !s.tries.near() || s.tries.n < enough/2 {
+	if s.settled < enough+s.unknown || 4*s.answered > s.settled-s.unknown || !s.tries.site(s.ver) || s.tries.n < enough/2 {
 		return false
 	}
 	probe, _, ok := s.tries.mainProbe()
@@ -224,7 +224,7 @@ func (s *scanSource) limit(t scanTest, v *scanVerdict) int {
 			return capSpread
 		}
 	}
-	if !a.near() && 10*a.usual >= 8*a.n {
+	if !a.site(s.ver) && 10*a.usual >= 8*a.n {
 		if 5*answered >= all {
 			return 0
 		}
