@@ -25,7 +25,7 @@ import (
 //	amplification  answers that nobody asked for: UDP from the ports of known reflectors, SYN-ACKs
 //	slow           many connections of one service that hardly move
 //	multi          two or more of these at one victim: this one finding stands for them while it lasts, and the single
-//	               kinds fall silent (their alerts close); with one kind left, that one speaks again
+//	               kinds fall silent (their alerts close); with one kind left, that one speaks again after two or three seconds
 //
 // Victim. A part that carries half of its whole is the victim: a service before its host, a host before its prefix. What
 // the parts that cross a floor by themselves leave over is judged at the whole (which may cross first, and then closes); where more than maxParts parts cross, the

@@ -22,9 +22,13 @@ func (f *Flood) speak() {
 			kinds |= rest[n].kind.mask()
 			n++
 		}
-		if kinds&(kinds-1) != 0 {
+		host := rest[0].host
+		switch {
+		case kinds&(kinds-1) != 0:
 			f.say(kindMulti, rest[:n])
-		} else {
+		case host != nil && f.epoch.Tick-host.said[kindMulti] < 2*ticksPerSecond:
+			f.follow(host, kindMulti, rest[:n])
+		default:
 			for i := range n {
 				f.say(rest[i].kind, rest[i:i+1])
 			}
