@@ -240,15 +240,17 @@ func (w *worker) keepRecord(r *conn.Record) {
 	w.recs = append(w.recs, *r)
 }
 
-// process is the hot path: packets to connections to tallies, a batch at a time.
+// process is the hot path: the packets of a run to connections to tallies, a batch at a time. Their contacts are counted after
+// all of them: packets and contacts compete for entries where a table is full, and where batches end depends on the number of
+// workers, where runs end does not.
 func (w *worker) process(packets []decode.Packet, part []uint16) {
 	for len(part) > 0 {
 		idx := part[:min(batch, len(part))]
 		part = part[len(idx):]
 		w.e.conns.Process(packets, idx, w.events[:len(idx)], &w.out)
 		tally.Packets(w.e.shards, packets, idx, w.events[:len(idx)])
-		w.drain()
 	}
+	w.drain()
 }
 
 // drain hands contacts and slow connections to the tallies of their shards.
