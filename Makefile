@@ -20,6 +20,7 @@ test: packages
 	$(GO) vet ./...
 	$(GO) test -timeout 30m ./...
 	$(GO) test -timeout 30m -tags soak -run TestSoak -v ./sensor
+	tools/fuzz 3s
 	if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -timeout 20m -short ./decode/conn ./sensor/...; \
 	else echo "left out: the race detector (it needs gcc)"; fi
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
