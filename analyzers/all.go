@@ -1,6 +1,11 @@
 package analyzers
 
-import "errors"
+import (
+	"errors"
+	"unsafe"
+
+	"weir/analyzers/tally"
+)
 
 // Config holds the settings of all analyzers.
 type Config struct {
@@ -17,6 +22,15 @@ func Defaults() Config {
 // Check tells what is wrong with the settings.
 func (c *Config) Check() error {
 	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check())
+}
+
+// Bytes is the memory of the analyzers' tables when they are full.
+func (c *Config) Bytes() int {
+	scan := c.Scan.Sources * int(unsafe.Sizeof(scanSource{}))
+	victims := 3 * c.Flood.MaxVictims * int(unsafe.Sizeof(floodVictim{}))
+	normals := c.Flood.MaxNormals * keepNormals * int(unsafe.Sizeof(tally.Header{}))
+	tools := c.Fingerprint.Sources * int(unsafe.Sizeof(toolSource{}))
+	return scan + victims + normals + tools
 }
 
 // All returns the analyzers, in the order in which they judge an epoch.

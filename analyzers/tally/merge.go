@@ -26,8 +26,13 @@ type Merger struct {
 
 // NewMerger returns a Merger for the shards of this configuration.
 func NewMerger(cfg Config) *Merger {
-	n := Shards * max(cfg.Services+cfg.Hosts, cfg.Sources, cfg.Prints, int(ClassCount)*max(cfg.Suspects, cfg.Normals))
+	n := cfg.merged()
 	return &Merger{refs: make([]ref, 0, n), tmp: make([]ref, n), text: make([]byte, 0, 256)}
+}
+
+// merged is the most entries that are brought in order at once.
+func (c Config) merged() int {
+	return Shards * max(c.Services+c.Hosts, c.Sources, c.Prints, int(ClassCount)*max(c.Suspects, c.Normals))
 }
 
 // Merge brings the counts of all shards together in e, which is overwritten, and empties the shards for the next tick; what

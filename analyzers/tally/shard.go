@@ -3,6 +3,7 @@ package tally
 import (
 	"fmt"
 	"time"
+	"unsafe"
 
 	"weir/analyzers/fingerprint"
 	"weir/decode"
@@ -106,6 +107,9 @@ func NewShard(cfg Config, key uint64) *Shard {
 	}
 	return newShard(slab.Heap(cfg.bytes()), cfg, key)
 }
+
+// Bytes is the memory of the tables of all shards and of a Merger.
+func (c Config) Bytes() int { return Shards*c.bytes() + 2*c.merged()*int(unsafe.Sizeof(ref{})) }
 
 // bytes is the memory of a shard's tables.
 func (c Config) bytes() int {

@@ -98,7 +98,7 @@ func position(text []byte, err error) string {
 	return ""
 }
 
-// goHeap is what the engine needs besides its tables: blocks, decoded packets, the analyzers' state.
+// goHeap is what the engine needs besides its tables: blocks, decoded packets, epochs, alerts.
 const goHeap = 128 << 20
 
 // check tells which setting cannot be.
@@ -106,11 +106,14 @@ func (c *config) check() error {
 	if err := cmp.Or(c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check()); err != nil {
 		return err
 	}
-	if need := c.Connections.Bytes() + goHeap; need > c.MemoryMiB<<20 {
-		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink connections", c.MemoryMiB, need>>20+1)
+	if need := c.tables() + c.Analyzers.Bytes() + goHeap; need > c.MemoryMiB<<20 {
+		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink connections, tally or analyzers", c.MemoryMiB, need>>20+1)
 	}
 	return nil
 }
+
+// tables is the memory that is reserved at the start.
+func (c *config) tables() int { return c.Connections.Bytes() + c.Tally.Bytes() }
 
 // hash identifies the settings in alerts: 12 hex digits of the SHA-256 of their canonical form.
 func (c *config) hash() (string, error) {
@@ -129,7 +132,7 @@ func (c *config) engine() (sensor.Config, error) {
 	if err != nil {
 		return sensor.Config{}, err
 	}
-	debug.SetMemoryLimit(int64(c.MemoryMiB<<20 - c.Connections.Bytes()))
+	debug.SetMemoryLimit(int64(c.MemoryMiB<<20 - c.tables()))
 	out := sensor.Config{Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers)}
 	out.Alert.Hash = hash
 	return out, nil
