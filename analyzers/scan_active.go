@@ -201,11 +201,11 @@ func (a *Scan) reportCrew(victim scanVictim, print scanPrint, now int64) {
 	a.f = Finding{
 		Analyzer: a.Name(), Kind: "distributed", Time: now, Victim: Party{Prefix: victim.prefix()},
 		Score: int(min(55+6*math.Log2(float64(sources)/crewSize), 100)), MaxScore: capScan,
-		Confidence: int(max(100-200*a.e.Link.LossRatio(), 10)), Count: uint64(sources), Total: true, First: first, Last: now,
+		Confidence: int(max(100-200*a.view.Loss(), 10)), Count: uint64(sources), Total: true, First: first, Last: now,
 		Quiet: int64(10 * time.Minute), Attack: []string{"T1046", "T1595.001"},
 		Why: append(a.why[:0],
 			Measure{Name: "sources", Value: float64(sources), Unit: "sources", Threshold: crewSize},
-			Measure{Name: "loss_ratio", Value: a.e.Link.LossRatio()}),
+			Measure{Name: "loss_ratio", Value: a.view.Loss()}),
 		Summary: fmt.Sprintf("%d sources%s scan %s with one tool and divide its targets", sources, toolWords(print), victim.prefix()),
 		Notes:   []string{"scanners that share nothing but the tool and the network look the same"},
 	}

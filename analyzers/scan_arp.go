@@ -190,7 +190,7 @@ func (a *Scan) reportARP(h *arpHost, now int64) {
 		Analyzer: a.Name(), Kind: "arp_sweep", Time: now,
 		Subject: Party{Prefix: hostVictim(h.addr, 4).prefix()},
 		Victim:  Party{Prefix: h.victim.prefix()},
-		Score:   int(min(score, 100)), Confidence: int(max(100-200*a.e.Link.LossRatio(), 10)),
+		Score:   int(min(score, 100)), Confidence: int(max(100-200*a.view.Loss(), 10)),
 		Count: uint64(h.silent()), Total: true, First: h.first, Last: h.last, Quiet: arpQuiet,
 		Attack: []string{"T1046"},
 	}
@@ -204,7 +204,7 @@ func (a *Scan) reportARP(h *arpHost, now int64) {
 		Measure{Name: "silent_targets", Value: float64(h.silent()), Unit: "hosts", Threshold: arpTargets, Window: arpWindow},
 		Measure{Name: "answered_targets", Value: float64(h.answered), Unit: "hosts"},
 		Measure{Name: "rate", Value: round3(float64(h.asked+h.asking) / (float64(span) / 1e9)), Unit: "contacts/s"},
-		Measure{Name: "loss_ratio", Value: a.e.Link.LossRatio()})
+		Measure{Name: "loss_ratio", Value: a.view.Loss()})
 	a.why = f.Why
 	f.Summary = fmt.Sprintf("%s asked for %d neighbours%s by ARP that did not answer, and %d that did, in %v", f.Subject.Prefix.Addr(), h.silent(),
 		place(f.Victim.Prefix), h.answered, time.Duration(span).Round(100*time.Millisecond))

@@ -94,7 +94,7 @@ func (s *scanSource) marked() bool {
 // confidence is how much the sensor saw: 100, less 2 for each percent of packets lost, half in a one-way view, 70 at most if
 // nobody answered anything in a minute, and in proportion to the outcomes that are known.
 func (a *Scan) confidence(s *scanSource) int {
-	c := 100 - 200*a.e.Link.LossRatio()
+	c := 100 - 200*a.view.Loss()
 	switch {
 	case a.view.OneWay():
 		c = min(c, 50)
@@ -118,7 +118,7 @@ func (a *Scan) notes(s *scanSource, limit int) (notes []string) {
 	case s.test.ofTried():
 		notes = append(notes, "found by what was tried, not by what failed")
 	}
-	if r := a.e.Link.LossRatio(); r > 0 {
+	if r := a.view.Loss(); r > 0 {
 		notes = append(notes, fmt.Sprintf("%.1f %% of packets were lost: answers may be among them", 100*r))
 	}
 	switch limit {
@@ -168,7 +168,7 @@ func (a *Scan) measure(s *scanSource, hosts, ports uint32) {
 	if s.toolHits > 0 || s.markHits > 0 {
 		add("marked_contacts", float64(max(s.toolHits, s.markHits)), "contacts", 0, window)
 	}
-	add("loss_ratio", a.e.Link.LossRatio(), "", 0, 0)
+	add("loss_ratio", a.view.Loss(), "", 0, 0)
 }
 
 func systemThreshold(t scanTest) float64 {

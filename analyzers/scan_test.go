@@ -396,3 +396,26 @@ func TestScanDeterministic(t *testing.T) {
 		t.Errorf("two runs differ: %d and %d findings", len(a), len(b))
 	}
 }
+
+// TestScanLoss loses nine packets in ten while answers would have come, and none when the silence of forty contacts is judged.
+func TestScanLoss(t *testing.T) {
+	w := newWorld()
+	for i := range 40 {
+		w.try(time.Duration(i)*20*time.Millisecond, "192.0.2.9", fmt.Sprintf("10.0.0.%d", i+1), 22, conn.ProbeSYN, conn.StageSilent)
+	}
+	epochs := w.epochs()
+	for _, e := range epochs {
+		if e.Tick < epochs[0].Tick+50 {
+			e.Link.Loss[tally.LossKernel] = 9 * e.Link.Packets
+		}
+	}
+	found := judgeAll(NewScan(DefaultScan()), epochs)
+	if len(found) == 0 {
+		t.Fatal("no finding")
+	}
+	for _, f := range found {
+		if f.Confidence > 20 {
+			t.Errorf("%s: confidence %d", f.Summary, f.Confidence)
+		}
+	}
+}

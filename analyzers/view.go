@@ -10,6 +10,7 @@ import "weir/analyzers/tally"
 type View struct {
 	span   [viewSpans]viewSpan
 	oneWay bool
+	loss   float64
 	heard  int64 // number of the last span in which anybody answered anything, + 1
 	now    int64
 }
@@ -17,6 +18,7 @@ type View struct {
 type viewSpan struct {
 	number         int64
 	twoWay, oneWay uint64
+	lost, packets  uint64
 }
 
 const (
@@ -34,22 +36,33 @@ func (v *View) Observe(e *tally.Epoch) {
 	}
 	at.twoWay += e.Link.VisibleTwoWay
 	at.oneWay += e.Link.VisibleOneWay
+	at.lost += e.Link.Lost()
+	at.packets += e.Link.Packets
 	for i := range e.Services {
 		if s := &e.Services[i]; s.BackPackets > 0 || s.Refused > 0 {
 			v.heard = v.now + 1
 			break
 		}
 	}
-	var two, one uint64
+	var two, one, lost, packets uint64
 	for i := range v.span {
 		if s := &v.span[i]; s.number > v.now-viewSpans && s.number <= v.now {
 			two, one = two+s.twoWay, one+s.oneWay
+			lost, packets = lost+s.lost, packets+s.packets
 		}
 	}
 	if all := two + one; all >= viewEnough {
 		v.oneWay = one*10 >= all*9
 	}
+	v.loss = 0
+	if lost > 0 {
+		v.loss = float64(lost) / float64(lost+packets)
+	}
 }
+
+// Loss is the share of packets within the last minute that the sensor did not see: an answer that is missed at the end of
+// five seconds was lost at their beginning.
+func (v *View) Loss() float64 { return v.loss }
 
 // OneWay reports a one-way view: at least 90 % of the TCP connections with payload that became visible within the last
 // minute showed one direction only. It is a property of where the sensor stands, so with fewer than ten visible

@@ -70,12 +70,15 @@ func (l Loss) String() string { return lossNames[l] }
 
 // LossRatio is the share of packets that never reached the tallies: kernel, freeze and interface drops over all.
 func (l *Link) LossRatio() float64 {
-	lost := l.Loss[LossKernel] + l.Loss[LossFreeze] + l.Loss[LossInterface]
+	lost := l.Lost()
 	if lost == 0 {
 		return 0
 	}
 	return float64(lost) / float64(lost+l.Packets)
 }
+
+// Lost is how many packets never reached the tallies.
+func (l *Link) Lost() uint64 { return l.Loss[LossKernel] + l.Loss[LossFreeze] + l.Loss[LossInterface] }
 
 // Role tells what a Service entry counts.
 type Role uint8
