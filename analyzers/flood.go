@@ -236,9 +236,10 @@ func (f *Flood) lossPercent() int {
 
 // learn keeps headers of normal traffic, but not of hosts whose alarm is running: a baseline does not learn its attack.
 func (f *Flood) learn(e *tally.Epoch) {
+	var k tally.ServiceKey // outside of the loop: it escapes
 	for i := range e.Normals {
 		h := &e.Normals[i]
-		k := tally.ServiceKey{Addr: h.Dst, Ver: h.Ver}
+		k = tally.ServiceKey{Addr: h.Dst, Ver: h.Ver}
 		at, tracked := slices.BinarySearchFunc(f.hosts.known, &k, func(v *floodVictim, k *tally.ServiceKey) int { return compareKeys(&v.key, k) })
 		if tracked && e.Tick-f.hosts.known[at].alarmed <= f.quietTicks() {
 			continue

@@ -168,6 +168,9 @@ func (a *Scan) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.table.begin(e)
 	a.active.expire(e.End())
 	for i := range e.Sources {
+		if i%scanAhead == 0 {
+			a.table.load(e.Sources[i:min(i+scanAhead, len(e.Sources))])
+		}
 		s := &e.Sources[i]
 		a.arp.observe(s, e)
 		if s.Ver == 0 {

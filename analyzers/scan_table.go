@@ -23,6 +23,7 @@ type scanTable struct {
 	source  []scanSource // set by set
 	single  singles
 	evicted uint64
+	touched uint64 // keeps early loads from being optimised away
 }
 
 // scanSet is the part of a set that a look-up needs: one cache line.
@@ -48,17 +49,46 @@ func (t *scanTable) begin(e *tally.Epoch) {
 	t.single.begin(e.Start())
 }
 
+func (t *scanTable) hash(in *tally.Source) uint64 {
+	return scramble(in.Addr.Lo^t.key, in.Addr.Hi^uint64(in.Ver)<<56^0xa0761d6478bd642f)
+}
+
+// scanAhead is how many sources are looked up together.
+const scanAhead = 16
+
+// load reads what the look-ups of up to scanAhead sources will need, so that their cache misses overlap.
+func (t *scanTable) load(sources []tally.Source) {
+	var hash [scanAhead]uint64
+	for i := range sources {
+		hash[i] = t.hash(&sources[i])
+	}
+	for i := range sources {
+		set := int(hash[i]>>32) & (len(t.sets) - 1)
+		word, _ := t.single.place(hash[i], singleTried)
+		t.touched += uint64(t.sets[set].tag[0]) + t.single.word[word]
+	}
+	for i := range sources {
+		set := int(hash[i]>>32) & (len(t.sets) - 1)
+		for j := range t.sets[set].tag {
+			if t.sets[set].tag[j] == uint32(hash[i])|1 {
+				s := &t.source[set*scanWays+j]
+				t.touched += uint64(s.seen) + uint64(s.llr)
+			}
+		}
+	}
+}
+
 // at finds a source that has contacts in this tick, or takes it in if this shows its second one. Else nil.
 func (t *scanTable) at(in *tally.Source, now int64) *scanSource {
 	steps := in.Opened + in.Silent + in.Refused + in.Answered
 	if steps == 0 && in.Unknown == 0 && in.Proven == 0 {
 		return nil
 	}
-	h := scramble(in.Addr.Lo^t.key, in.Addr.Hi^uint64(in.Ver)<<56^0xa0761d6478bd642f)
+	h := t.hash(in)
 	i := int(h>>32) & (len(t.sets) - 1)
 	set, tag := &t.sets[i], uint32(h)|1
-	for j, g := range set.tag {
-		if g != tag {
+	for j := range set.tag { // not over a copy
+		if set.tag[j] != tag {
 			continue
 		}
 		if s := &t.source[i*scanWays+j]; s.addr == in.Addr && s.ver == in.Ver {
@@ -301,22 +331,28 @@ func (f *singles) begin(now int64) {
 	f.added, f.since = 0, now
 }
 
+// Keys of what the filter knows of a source.
+const (
+	singleTried uint64 = 1 + iota
+	singleSilent
+	singleRefused
+)
+
 // second reports whether a source of this tick has made a second contact, and how its first one failed if it did.
 func (f *singles) second(h uint64, in *tally.Source) (second bool, refused, silent uint32) {
-	const tried, isSilent, isRefused = 1, 2, 3
 	second = in.Opened > 1 || in.Silent+in.Refused+in.Answered > 1
 	if second || in.Opened == 1 {
-		refused, silent = one(f.has(h, isRefused)), one(f.has(h, isSilent))
+		refused, silent = one(f.has(h, singleRefused)), one(f.has(h, singleSilent))
 	}
 	if second {
 		return
 	}
 	if in.Opened == 1 {
-		second = f.add(h, tried)
+		second = f.add(h, singleTried)
 	}
 	if in.Silent+in.Refused == 1 && in.NContacts > 0 && outcomeOf(&in.Contacts[0]) == outcomeFailed {
-		key := isSilent + uint64(in.Refused)
-		refused, silent = one(f.has(h, isRefused)), one(f.has(h, isSilent))
+		key := singleSilent + uint64(in.Refused)
+		refused, silent = one(f.has(h, singleRefused)), one(f.has(h, singleSilent))
 		f.add(h, key)
 		second = second || refused+silent > 0
 	}

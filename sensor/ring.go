@@ -60,7 +60,11 @@ type ring struct {
 }
 
 func newRing(ctx context.Context, src capture.Source, workers int) *ring {
-	r := &ring{ctx: ctx, src: src, workers: workers, slots: make([]slot, 2*workers+2)}
+	ahead := 2*workers + 2
+	if workers == 1 {
+		ahead = 1 // nobody decodes meanwhile, and one slot stays in the cache
+	}
+	r := &ring{ctx: ctx, src: src, workers: workers, slots: make([]slot, ahead)}
 	r.wake.L = &r.mu
 	for i := range r.slots {
 		r.slots[i].parts = make([][]uint16, workers)
