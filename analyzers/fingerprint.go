@@ -30,7 +30,8 @@ import (
 // 30, and 5 for each doubling of the distinct targets tried with the print or mark: 16 make it medium. Low below that, because
 // one target tried twice is what a diagnosis by hand looks like. Repeated once a second, and when it becomes medium. Capped at 60: a header is evidence of a tool and no proof,
 // tools have honest users, and what they do is for the other analyzers to say. Sources are not looked through: the address
-// may be spoofed, so the return path is never called proven, even if the address completed a handshake of its own.
+// may be spoofed, so the return path is never called proven, even if the address completed a handshake of its own. The
+// confidence is the share of packets that the sensor saw within the last minute.
 //
 // # What it must not do
 //
@@ -47,7 +48,8 @@ type Fingerprint struct {
 	key      uint64
 	keyed    bool
 	now      int64 // ns, end of the last tick judged
-	watching bool  // a tool was seen; before, there is nothing to look up
+	view     View
+	watching bool // a tool was seen; before, there is nothing to look up
 	sets     [][toolWays]toolSource
 	crowd    map[toolID]int // sources by tool, of this tick
 	named    []namedTool
@@ -198,6 +200,7 @@ func (a *Fingerprint) Judge(e *tally.Epoch, emit func(*Finding)) {
 		a.key, a.keyed = scramble(e.SketchKey, 0x9e3779b97f4a7c15), true
 	}
 	a.now = e.End()
+	a.view.Observe(e)
 	clear(a.crowd)
 	for i := range e.Sources {
 		if id, ok := toolOf(&e.Sources[i]); ok {
@@ -338,7 +341,7 @@ func (a *Fingerprint) report(s *toolSource, now int64, emit func(*Finding)) {
 	*f = Finding{
 		Analyzer: a.Name(), Kind: "tool", Time: now,
 		Subject: Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())},
-		Score:   s.told, MaxScore: toolLimit, Confidence: 100,
+		Score:   s.told, MaxScore: toolLimit, Confidence: int(max(100-100*a.view.Loss(), 10)),
 		Count: uint64(max(s.attempts, s.marked)), Total: true,
 		First: s.first, Last: s.last, Quiet: int64(a.cfg.Quiet),
 		Why: a.why[:0], Attack: []string{"T1046"},

@@ -279,3 +279,13 @@ func TestFingerprintCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestToolLoss loses a third of the packets before a tool shows itself.
+func TestToolLoss(t *testing.T) {
+	lossy := toolEpoch(0)
+	lossy.Link.Packets, lossy.Link.Loss[tally.LossKernel] = 20, 10
+	found := judgeTools(NewFingerprint(DefaultFingerprint()), lossy, toolEpoch(1, prober("192.0.2.1", toolLabel(t, "nmap"), 5, 5)))
+	if len(found) != 1 || found[0].Confidence != 66 {
+		t.Errorf("%+v, want one finding with confidence 66", found)
+	}
+}
