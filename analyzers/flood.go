@@ -108,8 +108,10 @@ func DefaultFlood() FloodConfig {
 		// CISA alert TA14-017A and its additions: QOTD, chargen, DNS, TFTP, portmap, NTP, NetBIOS, SNMP, CLDAP, SLP, IKE (two
 		// ports), RIP, OpenVPN, MSSQL, SSDP, ARD, RDP, STUN, WS-Discovery, Sentinel, NAT-PMP, mDNS, CoAP, Ubiquiti, Mitel,
 		// memcached, Steam, Plex, Jenkins, DVR, Crestron, BACnet.
-		AmplificationPorts: []uint16{17, 19, 53, 69, 111, 123, 137, 161, 389, 427, 500, 520, 1194, 1434, 1900, 3283, 3389, 3478,
-			3702, 4500, 5093, 5351, 5353, 5683, 10001, 10074, 11211, 27015, 32414, 33848, 37810, 41794, 47808},
+		AmplificationPorts: []uint16{
+			17, 19, 53, 69, 111, 123, 137, 161, 389, 427, 500, 520, 1194, 1434, 1900, 3283, 3389, 3478,
+			3702, 4500, 5093, 5351, 5353, 5683, 10001, 10074, 11211, 27015, 32414, 33848, 37810, 41794, 47808,
+		},
 		// SNMP traps, syslog, NetFlow, IPFIX, sFlow, statsd, RTP.
 		OneWayPorts: []uint16{162, 514, 2055, 4739, 5004, 6343, 8125, 9995, 9996},
 		MaxVictims:  8192,
@@ -125,11 +127,16 @@ func (c *FloodConfig) Check() error {
 		n    uint64
 		most uint64
 	}{
-		{"syn_per_second", c.SYNPerSecond, 1e12}, {"syn_percent", c.SYNPercent, 100},
-		{"connections_per_second", c.ConnectionsPerSecond, 1e12}, {"packets_per_second", c.PacketsPerSecond, 1e12},
-		{"bits_per_second", c.BitsPerSecond, 1e15}, {"amplification_per_second", c.AmplificationPerSecond, 1e12},
-		{"amplification_bits_per_second", c.AmplificationBits, 1e15}, {"slow_connections", c.SlowConnections, 1e12},
-		{"max_victims", uint64(max(c.MaxVictims, 0)), 1 << 20}, {"max_normals", uint64(max(c.MaxNormals, 0)), 1 << 16},
+		{"syn_per_second", c.SYNPerSecond, 1e12},
+		{"syn_percent", c.SYNPercent, 100},
+		{"connections_per_second", c.ConnectionsPerSecond, 1e12},
+		{"packets_per_second", c.PacketsPerSecond, 1e12},
+		{"bits_per_second", c.BitsPerSecond, 1e15},
+		{"amplification_per_second", c.AmplificationPerSecond, 1e12},
+		{"amplification_bits_per_second", c.AmplificationBits, 1e15},
+		{"slow_connections", c.SlowConnections, 1e12},
+		{"max_victims", uint64(max(c.MaxVictims, 0)), 1 << 20},
+		{"max_normals", uint64(max(c.MaxNormals, 0)), 1 << 16},
 	} {
 		if f.n < 1 || f.n > f.most {
 			return fmt.Errorf("flood: %s is %d, must be 1 to %d", f.name, f.n, f.most)

@@ -207,8 +207,10 @@ func TestFloodLookAlikes(t *testing.T) {
 			s.StrayRST, s.Packets = 1000, 1000
 			s.Sources.Add(7)
 			r.sample(50, func(n int) tally.Header {
-				return tally.Header{Dst: addrOf(host), Src: addrOf("10.0.0.1"), DstPort: 40000, SrcPort: uint16(n), Proto: protoTCP,
-					Class: tally.ClassStray, Flags: decode.FlagRST | decode.FlagACK}
+				return tally.Header{
+					Dst: addrOf(host), Src: addrOf("10.0.0.1"), DstPort: 40000, SrcPort: uint16(n), Proto: protoTCP,
+					Class: tally.ClassStray, Flags: decode.FlagRST | decode.FlagACK,
+				}
 			})
 		}},
 		{"a client that retries", func(r *river, i int) { r.syn(host, 80, 1, 0, 0) }},
@@ -267,8 +269,10 @@ func TestFloodSubject(t *testing.T) {
 		r.run(10, func(int) {
 			r.syn(host, 80, 100, 100, 100)
 			for range 20 {
-				r.epoch.Normals = append(r.epoch.Normals, tally.Header{Dst: addrOf(host), DstPort: 80, Ver: 4, Proto: protoTCP,
-					Class: tally.ClassNormalSYN, Src: source(7), Rank: r.random.Uint64()})
+				r.epoch.Normals = append(r.epoch.Normals, tally.Header{
+					Dst: addrOf(host), DstPort: 80, Ver: 4, Proto: protoTCP,
+					Class: tally.ClassNormalSYN, Src: source(7), Rank: r.random.Uint64(),
+				})
 			}
 		})
 		r.want("connection 10.10.10.10:80")
@@ -343,8 +347,10 @@ func TestFloodReflected(t *testing.T) {
 			r.run(20, func(int) {
 				r.ask(host, dst, protoUDP, 300, 1400, 0)
 				r.sample(60, func(i int) tally.Header {
-					return tally.Header{Dst: addrOf(host), Src: decode.Addr{Lo: uint64(1 + r.random.IntN(c.senders))}, SrcPort: c.port, DstPort: dst,
-						Proto: protoUDP, Class: tally.ClassUnanswered}
+					return tally.Header{
+						Dst: addrOf(host), Src: decode.Addr{Lo: uint64(1 + r.random.IntN(c.senders))}, SrcPort: c.port, DstPort: dst,
+						Proto: protoUDP, Class: tally.ClassUnanswered,
+					}
 				})
 			})
 			r.want(c.want...)
@@ -376,8 +382,10 @@ func TestFloodAnsweredPings(t *testing.T) {
 	r.run(10, func(int) {
 		r.ask(host, 0, protoICMP, 600, 100, 600)
 		for range 8 {
-			r.epoch.Normals = append(r.epoch.Normals, tally.Header{Dst: addrOf(host), Src: addrOf("10.0.0.9"), Ver: 4, Proto: protoICMP,
-				Class: tally.ClassNormal, Rank: r.random.Uint64()})
+			r.epoch.Normals = append(r.epoch.Normals, tally.Header{
+				Dst: addrOf(host), Src: addrOf("10.0.0.9"), Ver: 4, Proto: protoICMP,
+				Class: tally.ClassNormal, Rank: r.random.Uint64(),
+			})
 		}
 	})
 	r.want("icmp 10.10.10.10")

@@ -133,8 +133,10 @@ func TestFloodDeterministic(t *testing.T) {
 				r.syn(fmt.Sprintf("10.10.%d.%d", r.random.IntN(3), r.random.IntN(20)), uint16(r.random.IntN(5)), r.random.IntN(30), 0, 0)
 			}
 			r.sample(500, func(n int) tally.Header {
-				return tally.Header{Dst: decode.Addr{Lo: 0xffff_0a0a_0000 + r.random.Uint64N(1<<10)}, DstPort: uint16(r.random.IntN(5)), Proto: protoTCP,
-					Class: tally.ClassSYN, Src: decode.Addr{Lo: r.random.Uint64N(20)}, TTL: uint8(r.random.IntN(9))}
+				return tally.Header{
+					Dst: decode.Addr{Lo: 0xffff_0a0a_0000 + r.random.Uint64N(1<<10)}, DstPort: uint16(r.random.IntN(5)), Proto: protoTCP,
+					Class: tally.ClassSYN, Src: decode.Addr{Lo: r.random.Uint64N(20)}, TTL: uint8(r.random.IntN(9)),
+				}
 			})
 		})
 		return fmt.Sprintf("%+v", r.found)
@@ -195,8 +197,10 @@ func FuzzFloodJudge(f *testing.F) {
 			e.Services, e.Suspects, e.Normals = e.Services[:0], e.Suspects[:0], e.Normals[:0]
 			for range size {
 				e.Services = append(e.Services, randomService(r))
-				h := tally.Header{Dst: decode.Addr{Lo: 0xffff_0a00_0000 + r.Uint64N(4)}, Src: decode.Addr{Lo: r.Uint64N(3)}, Ver: 4, DstPort: uint16(r.UintN(3)),
-					SrcPort: uint16(r.UintN(60)), Proto: []uint8{1, 6, 17, 58, 99}[r.IntN(5)], Class: tally.Class(r.IntN(7)), NPayload: uint8(r.IntN(9)), Flags: uint16(r.UintN(512))}
+				h := tally.Header{
+					Dst: decode.Addr{Lo: 0xffff_0a00_0000 + r.Uint64N(4)}, Src: decode.Addr{Lo: r.Uint64N(3)}, Ver: 4, DstPort: uint16(r.UintN(3)),
+					SrcPort: uint16(r.UintN(60)), Proto: []uint8{1, 6, 17, 58, 99}[r.IntN(5)], Class: tally.Class(r.IntN(7)), NPayload: uint8(r.IntN(9)), Flags: uint16(r.UintN(512)),
+				}
 				e.Suspects = append(e.Suspects, h)
 				e.Normals = append(e.Normals, h)
 			}
@@ -221,8 +225,10 @@ func FuzzFloodJudge(f *testing.F) {
 func randomService(r *rand.Rand) tally.Service {
 	n := func() uint64 { return r.Uint64() >> (20 + r.UintN(44)) }
 	s := tally.Service{
-		Key: tally.ServiceKey{Addr: decode.Addr{Lo: 0xffff_0a00_0000 + r.Uint64N(4)}, Ver: 4 + 2*uint8(r.IntN(2)), Port: uint16(r.UintN(60)),
-			Proto: []uint8{1, 6, 17, 58, 99}[r.IntN(5)], Role: tally.Role(r.IntN(3))},
+		Key: tally.ServiceKey{
+			Addr: decode.Addr{Lo: 0xffff_0a00_0000 + r.Uint64N(4)}, Ver: 4 + 2*uint8(r.IntN(2)), Port: uint16(r.UintN(60)),
+			Proto: []uint8{1, 6, 17, 58, 99}[r.IntN(5)], Role: tally.Role(r.IntN(3)),
+		},
 		Packets: n(), Bytes: n(), BackPackets: n(), BackBytes: n(), Unanswered: n(), UnansweredBytes: n(), Fragments: n(), FragBytes: n(),
 		StrayACK: n(), StrayACKBytes: n(), StrayRST: n(), StrayRSTBytes: n(),
 		Opened: uint32(n()), SYN: uint32(n()), SYNACK: uint32(n()), Proven: uint32(n()), Refused: uint32(n()), Slow: uint32(n()),

@@ -300,9 +300,11 @@ func TestAnyEpoch(t *testing.T) {
 			e := &tally.Epoch{Tick: tick, SketchKey: seed, Link: tally.Link{Packets: 100, VisibleOneWay: r.Uint64N(40), VisibleTwoWay: r.Uint64N(8)}}
 			e.Link.Loss[tally.LossKernel] = r.Uint64N(30)
 			for i := range r.IntN(40) {
-				s := tally.Source{Addr: decode.Addr{Lo: 0xffff<<32 | uint64(i)}, Ver: [...]uint8{0, 4, 4, 6}[r.IntN(4)], First: e.Start(), Last: e.Start(),
+				s := tally.Source{
+					Addr: decode.Addr{Lo: 0xffff<<32 | uint64(i)}, Ver: [...]uint8{0, 4, 4, 6}[r.IntN(4)], First: e.Start(), Last: e.Start(),
 					Opened: r.Uint32N(50), Unknown: r.Uint32N(3), Silent: r.Uint32N(30), Refused: r.Uint32N(30), Answered: r.Uint32N(30), Proven: r.Uint32N(3),
-					MarkHits: r.Uint32N(50), Marks: conn.Marks(r.UintN(16)), NContacts: uint8(r.IntN(tally.SampleSize + 1))}
+					MarkHits: r.Uint32N(50), Marks: conn.Marks(r.UintN(16)), NContacts: uint8(r.IntN(tally.SampleSize + 1)),
+				}
 				s.Probes[r.IntN(int(conn.ProbeCount))] = s.Opened
 				for range s.Opened {
 					s.Hosts.Add(r.Uint64())
@@ -310,8 +312,10 @@ func TestAnyEpoch(t *testing.T) {
 				}
 				base := decode.Addr{Hi: r.Uint64N(3) << 60, Lo: 0xffff<<32 | r.Uint64N(4)<<24}
 				for k := range s.Contacts[:s.NContacts] {
-					s.Contacts[k] = tally.SampledContact{Rank: r.Uint64(), Dst: decode.Addr{Hi: base.Hi, Lo: base.Lo + r.Uint64N(1<<r.UintN(20))}, Port: uint16(r.UintN(1 << r.UintN(17))),
-						Proto: 6, Probe: conn.Probe(r.UintN(uint(conn.ProbeCount))), Stage: conn.Stage(r.UintN(6))}
+					s.Contacts[k] = tally.SampledContact{
+						Rank: r.Uint64(), Dst: decode.Addr{Hi: base.Hi, Lo: base.Lo + r.Uint64N(1<<r.UintN(20))}, Port: uint16(r.UintN(1 << r.UintN(17))),
+						Proto: 6, Probe: conn.Probe(r.UintN(uint(conn.ProbeCount))), Stage: conn.Stage(r.UintN(6)),
+					}
 				}
 				e.Sources = append(e.Sources, s)
 			}

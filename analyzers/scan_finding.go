@@ -237,8 +237,10 @@ func summary(s *scanSource, f *Finding, hosts, ports uint32) string {
 }
 
 // probeWords names what a special kind sends.
-var probeWords = [...]string{scanNull: "TCP packets without flags", scanFIN: "TCP FINs", scanXmas: "TCP FIN-PSH-URGs", scanACK: "TCP ACKs without connection",
-	scanMaimon: "TCP FIN-ACKs without connection", scanUDP: "UDP", scanICMPSweep: "echo requests"}
+var probeWords = [...]string{
+	scanNull: "TCP packets without flags", scanFIN: "TCP FINs", scanXmas: "TCP FIN-PSH-URGs", scanACK: "TCP ACKs without connection",
+	scanMaimon: "TCP FIN-ACKs without connection", scanUDP: "UDP", scanICMPSweep: "echo requests",
+}
 
 // about says that a number comes from a sketch.
 func about(n uint32) string {

@@ -47,8 +47,10 @@ func (w *world) try(at time.Duration, src, dst string, port uint16, probe conn.P
 	}
 	w.seen[key] = true
 	d := decode.AddrFrom(netip.MustParseAddr(dst))
-	step := worldStep{at: worldStart + int64(at), src: netip.MustParseAddr(src),
-		c: tally.SampledContact{Rank: scramble(d.Hi^d.Lo, uint64(port)<<8|uint64(p)), Dst: d, Port: port, Proto: p, Probe: probe}}
+	step := worldStep{
+		at: worldStart + int64(at), src: netip.MustParseAddr(src),
+		c: tally.SampledContact{Rank: scramble(d.Hi^d.Lo, uint64(port)<<8|uint64(p)), Dst: d, Port: port, Proto: p, Probe: probe},
+	}
 	if len(marks) > 0 {
 		step.marks = marks[0]
 	}

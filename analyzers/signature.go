@@ -74,10 +74,12 @@ var headerFields = [firstPayload + 8]headerField{
 	{"length", func(h *tally.Header) (uint64, bool) { return uint64(h.Len), true }, decimal},
 	{"tcp_window", func(h *tally.Header) (uint64, bool) { return uint64(h.Window), h.Proto == protoTCP && ports(h) }, decimal},
 	{"tcp_flags", func(h *tally.Header) (uint64, bool) { return uint64(h.Flags), h.Proto == protoTCP && ports(h) }, flagNames},
-	{"tcp_options", func(h *tally.Header) (uint64, bool) { return uint64(h.Layout), h.Proto == protoTCP && ports(h) },
+	{
+		"tcp_options", func(h *tally.Header) (uint64, bool) { return uint64(h.Layout), h.Proto == protoTCP && ports(h) },
 		func(v uint64) string {
 			return hex.EncodeToString([]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-		}},
+		},
+	},
 	payloadField(1), payloadField(2), payloadField(3), payloadField(4), payloadField(5), payloadField(6), payloadField(7), payloadField(8),
 }
 

@@ -198,8 +198,10 @@ func TestSignatureHeldOut(t *testing.T) {
 			return tally.Header{Proto: protoTCP, DstPort: 80, SrcPort: uint16(r.Uint32()), Flags: decode.FlagSYN, Len: 40, TTL: 64, Window: 512}
 		}},
 		{"random but for the window", func() tally.Header {
-			return tally.Header{Proto: protoTCP, DstPort: 80, SrcPort: uint16(r.Uint32()), Flags: decode.FlagSYN, Len: []uint16{52, 60}[r.IntN(2)],
-				TTL: uint8(40 + r.IntN(88)), Window: 5840, Layout: []uint32{0xaaaa, 0xbbbb}[r.IntN(2)]}
+			return tally.Header{
+				Proto: protoTCP, DstPort: 80, SrcPort: uint16(r.Uint32()), Flags: decode.FlagSYN, Len: []uint16{52, 60}[r.IntN(2)],
+				TTL: uint8(40 + r.IntN(88)), Window: 5840, Layout: []uint32{0xaaaa, 0xbbbb}[r.IntN(2)],
+			}
 		}},
 		{"distance alone", func() tally.Header {
 			h := browserSYN(r)
@@ -207,8 +209,10 @@ func TestSignatureHeldOut(t *testing.T) {
 			return h
 		}},
 		{"DNS answers", func() tally.Header {
-			return tally.Header{Proto: protoUDP, DstPort: uint16(r.Uint32()), SrcPort: 53, Len: uint16(500 + r.IntN(1000)), TTL: uint8(r.Uint32()),
-				NPayload: 8, Payload: [8]byte{byte(r.Uint32()), byte(r.Uint32()), 0x81, 0x80}}
+			return tally.Header{
+				Proto: protoUDP, DstPort: uint16(r.Uint32()), SrcPort: 53, Len: uint16(500 + r.IntN(1000)), TTL: uint8(r.Uint32()),
+				NPayload: 8, Payload: [8]byte{byte(r.Uint32()), byte(r.Uint32()), 0x81, 0x80},
+			}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -252,8 +256,10 @@ func TestSignatureHeldOut(t *testing.T) {
 // victim gets while its alarm runs is not learned.
 func TestFloodSignature(t *testing.T) {
 	attack := func(r *river) tally.Header {
-		return tally.Header{Dst: addrOf(host), DstPort: 80, Proto: protoTCP, Class: tally.ClassSYN, Flags: decode.FlagSYN, Len: 40, TTL: 240,
-			Window: 0, SrcPort: uint16(r.random.Uint32()), Src: decode.Addr{Lo: r.random.Uint64()}}
+		return tally.Header{
+			Dst: addrOf(host), DstPort: 80, Proto: protoTCP, Class: tally.ClassSYN, Flags: decode.FlagSYN, Len: 40, TTL: 240,
+			Window: 0, SrcPort: uint16(r.random.Uint32()), Src: decode.Addr{Lo: r.random.Uint64()},
+		}
 	}
 	for _, known := range []int{0, 30} {
 		r := newRiver(t)

@@ -212,7 +212,7 @@ func optionsOf(o *TCPOptions) string {
 // gopacketOptions summarises gopacket's list as TCPOptions does.
 func gopacketOptions(l *layers.TCP) string {
 	var o TCPOptions
-	o.Len = uint8(l.DataOffset)*4 - 20
+	o.Len = l.DataOffset*4 - 20
 	size, kinds := 0, fnv.New32a()
 	for _, option := range l.Options {
 		size += max(int(option.OptionLength), 1)

@@ -16,7 +16,7 @@ func (d *Decoder) plain(f *Frame, p *Packet) bool {
 		return false
 	}
 	end := min(l3+total, uint32(len(f.Data)))
-	head, payload := uint32(20), uint32(0)
+	var head, payload uint32
 	switch proto {
 	case protoTCP:
 		head = uint32(b[l4+12]>>4) * 4

@@ -22,13 +22,11 @@ func (w *walk) transport(proto uint8, off int) {
 	}
 }
 
-// ports reads the two ports that TCP, UDP, UDP-Lite and SCTP begin with.
-func (w *walk) ports(off int) bool {
-	if off+4 > len(w.b) {
-		return false
+// ports reads the two ports that TCP, UDP, UDP-Lite and SCTP begin with, if they were captured.
+func (w *walk) ports(off int) {
+	if off+4 <= len(w.b) {
+		w.p.Key.PortA, w.p.Key.PortB = be16(w.b[off:]), be16(w.b[off+2:])
 	}
-	w.p.Key.PortA, w.p.Key.PortB = be16(w.b[off:]), be16(w.b[off+2:])
-	return true
 }
 
 // incomplete is a transport header of size bytes that was not captured whole. The ports are valid if they were, and the

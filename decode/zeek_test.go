@@ -136,8 +136,10 @@ func connLog(t *testing.T, path string) map[string]volume {
 		}
 		key := name(fields[column["proto"]], orig, resp, uint16(number("id.orig_p")), uint16(number("id.resp_p")))
 		v := conns[key]
-		conns[key] = volume{v.packets + number("orig_pkts") + number("resp_pkts"),
-			v.bytes + number("orig_ip_bytes") + number("resp_ip_bytes")}
+		conns[key] = volume{
+			v.packets + number("orig_pkts") + number("resp_pkts"),
+			v.bytes + number("orig_ip_bytes") + number("resp_ip_bytes"),
+		}
 	}
 	return conns
 }

@@ -406,8 +406,10 @@ func TestTruncated(t *testing.T) {
 func TestOuter(t *testing.T) {
 	dir := filepath.Join(corpus(t), "decode-encap")
 	for file, want := range map[string][]string{
-		"zeek__vxlan-triple-v2.pcap": {"1.1.1.1 4789 1.1.1.9 4789 outer", "2.2.2.2 4789 2.2.2.9 4789 outer", "3.3.3.3 4789 3.3.3.9 4789 outer",
-			"4.4.4.4 53 4.4.4.9 53 inner"},
+		"zeek__vxlan-triple-v2.pcap": {
+			"1.1.1.1 4789 1.1.1.9 4789 outer", "2.2.2.2 4789 2.2.2.9 4789 outer", "3.3.3.3 4789 3.3.3.9 4789 outer",
+			"4.4.4.4 53 4.4.4.9 53 inner",
+		},
 		"zeek__geneve.pcap":                  {"20.0.0.1 50901 20.0.0.2 6081 outer", "20.0.0.2 0 20.0.0.1 6081 outer", "30.0.0.1 8 30.0.0.2 0 inner"},
 		"zeek__vxlan-encapsulated-http.pcap": {"10.1.200.131 50000 10.1.1.172 4789 outer", "172.16.11.201 40354 54.86.237.188 80 inner"},
 	} {

@@ -147,13 +147,13 @@ func (j *judge) finish() {
 	j.drainRecords()
 	for s := range decode.Shards {
 		j.e.conns.Flush(s, &j.out)
-	}
-	for i := range j.out.Contacts {
-		if j.out.Contacts[i].Stage == conn.StageUnknown {
-			continue // the end of input is nothing that a source did, nor a loss of the sensor
+		for i := range j.out.Contacts {
+			c := &j.out.Contacts[i]
+			if c.Stage != conn.StageUnknown { // the end of input is nothing that a source did, nor a loss of the sensor
+				j.e.shards[c.Shard%tally.Shards].Contact(c)
+			}
 		}
-		c := &j.out.Contacts[i]
-		j.e.shards[c.Shard%tally.Shards].Contact(c)
+		j.out.Contacts = j.out.Contacts[:0] // shard by shard: few at a time
 	}
 	j.writeFinal()
 	if r.started {

@@ -74,8 +74,11 @@ func TestRaw(t *testing.T) {
 		want string
 	}{
 		{"bare", segment{ttl: 64, id: 1, seq: 1, flags: syn, window: 512}, "4:64:0:0:512,0:::0"},
-		{"a usual SYN", segment{ttl: 60, id: 7, frag: df, seq: 1, flags: syn, window: 64240, options: mss + sok + ts + "\x01" + ws},
-			"4:64:0:1460:mss*44,7:mss,sok,ts,nop,ws:df,id+:0"},
+		{
+			"a usual SYN",
+			segment{ttl: 60, id: 7, frag: df, seq: 1, flags: syn, window: 64240, options: mss + sok + ts + "\x01" + ws},
+			"4:64:0:1460:mss*44,7:mss,sok,ts,nop,ws:df,id+:0",
+		},
 		{"far away", segment{ttl: 65, id: 1, seq: 1, flags: syn, window: 1}, "4:128:0:0:1,0:::0"},
 		{"beyond 128", segment{ttl: 129, id: 1, seq: 1, flags: syn, window: 1}, "4:255:0:0:1,0:::0"},
 		{"last hops", segment{ttl: 1, id: 1, seq: 1, flags: syn, window: 1}, "4:32:0:0:1,0:::0"},
@@ -96,12 +99,21 @@ func TestRaw(t *testing.T) {
 		{"urgent pointer", segment{ttl: 64, id: 1, seq: 1, urgent: 1, flags: syn}, "4:64:0:0:0,0::uptr+:0"},
 		{"URG", segment{ttl: 64, id: 1, seq: 1, urgent: 1, flags: syn | decode.FlagURG}, "4:64:0:0:0,0::urgf+:0"},
 		{"PSH and data", segment{ttl: 64, id: 1, seq: 1, flags: syn | decode.FlagPSH, data: "x"}, "4:64:0:0:0,0::pushf+:+"},
-		{"own timestamp 0", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x01\x01\x08\x0a\x00\x00\x00\x00\x00\x00\x00\x00"},
-			"4:64:0:0:0,0:nop,nop,ts:ts1-:0"},
-		{"peer's timestamp", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x01\x01\x08\x0a\x00\x00\x00\x01\x00\x00\x01\x00"},
-			"4:64:0:0:0,0:nop,nop,ts:ts2+:0"},
-		{"peer's timestamp in an answer", segment{ttl: 64, id: 1, seq: 1, ack: 1, flags: synack, options: "\x01\x01\x08\x0a\x00\x00\x00\x01\x00\x00\x01\x00"},
-			"4:64:0:0:0,0:nop,nop,ts::0"},
+		{
+			"own timestamp 0",
+			segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x01\x01\x08\x0a\x00\x00\x00\x00\x00\x00\x00\x00"},
+			"4:64:0:0:0,0:nop,nop,ts:ts1-:0",
+		},
+		{
+			"peer's timestamp",
+			segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x01\x01\x08\x0a\x00\x00\x00\x01\x00\x00\x01\x00"},
+			"4:64:0:0:0,0:nop,nop,ts:ts2+:0",
+		},
+		{
+			"peer's timestamp in an answer",
+			segment{ttl: 64, id: 1, seq: 1, ack: 1, flags: synack, options: "\x01\x01\x08\x0a\x00\x00\x00\x01\x00\x00\x01\x00"},
+			"4:64:0:0:0,0:nop,nop,ts::0",
+		},
 		{"end and padding", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: sok + "\x00\x00"}, "4:64:0:0:0,0:sok,eol+1::0"},
 		{"data after the end", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: sok + "\x00\x02"}, "4:64:0:0:0,0:sok,eol+1:opt+:0"},
 		{"scale 15", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x03\x03\x0f\x01"}, "4:64:0:0:0,15:ws,nop:exws:0"},
@@ -110,11 +122,17 @@ func TestRaw(t *testing.T) {
 		{"option without end", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x01\x01\xfe\x09"}, "4:64:0:0:0,0:nop,nop,?254:bad:0"},
 		{"wrong size", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x02\x03\x05\xb4"}, "4:64:0:1460:0,0:mss:bad:0"},
 		{"SACK of 2", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x01\x01\x05\x02"}, "4:64:0:0:0,0:nop,nop,sack:bad:0"},
-		{"more than 24", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: strings.Repeat("\x01", 28)},
-			"4:64:0:0:0,0:" + strings.Repeat("nop,", 23) + "nop:bad:0"},
+		{
+			"more than 24",
+			segment{ttl: 64, id: 1, seq: 1, flags: syn, options: strings.Repeat("\x01", 28)},
+			"4:64:0:0:0,0:" + strings.Repeat("nop,", 23) + "nop:bad:0",
+		},
 		{"MTU", segment{ttl: 64, id: 1, seq: 1, flags: syn, window: 3000, options: mss}, "4:64:0:1460:mtu*2,0:mss::0"},
-		{"MSS less timestamps", segment{ttl: 64, id: 1, seq: 1, flags: syn, window: 13880, options: "\x02\x04\x05\x78" + "\x01\x01" + ts},
-			"4:64:0:1400:mss*10,0:mss,nop,nop,ts::0"},
+		{
+			"MSS less timestamps",
+			segment{ttl: 64, id: 1, seq: 1, flags: syn, window: 13880, options: "\x02\x04\x05\x78" + "\x01\x01" + ts},
+			"4:64:0:1400:mss*10,0:mss,nop,nop,ts::0",
+		},
 		{"MTU of Ethernet", segment{ttl: 64, id: 1, seq: 1, flags: syn, window: 3000, options: "\x02\x04\x05\x14"}, "4:64:0:1300:mtu*2,0:mss::0"},
 		{"SACK of 34", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x05\x22" + strings.Repeat("\x01", 34)}, "4:64:0:0:0,0:sack,nop,nop::0"},
 		{"SACK of 35", segment{ttl: 64, id: 1, seq: 1, flags: syn, options: "\x05\x23" + strings.Repeat("\x01", 34)}, "4:64:0:0:0,0:sack:bad:0"},
@@ -183,8 +201,10 @@ func TestCost(t *testing.T) {
 }
 
 func linuxSYN() *decode.Packet {
-	data := segment{ttl: 60, id: 7, frag: df, seq: 1, flags: syn, window: 64240,
-		options: "\x02\x04\x05\xb4\x04\x02\x08\x0a\x00\x00\x00\x09\x00\x00\x00\x00\x01\x03\x03\x07"}.bytes()
+	data := segment{
+		ttl: 60, id: 7, frag: df, seq: 1, flags: syn, window: 64240,
+		options: "\x02\x04\x05\xb4\x04\x02\x08\x0a\x00\x00\x00\x09\x00\x00\x00\x00\x01\x03\x03\x07",
+	}.bytes()
 	p := new(decode.Packet)
 	decode.NewDecoder(1).Decode(&decode.Frame{Data: data, WireLen: uint32(len(data)), Link: decode.LinkRaw}, p)
 	return p

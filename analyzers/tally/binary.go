@@ -290,8 +290,10 @@ func (v *Service) append(b []byte) []byte {
 
 func (v *Service) read(r *reader) {
 	v.Key = ServiceKey{Addr: r.addr(), Port: r.uint16(), Proto: r.byte(), Ver: r.byte(), Role: Role(r.below(uint8(RoleFolded) + 1))}
-	for _, n := range [...]*uint64{&v.Packets, &v.Bytes, &v.BackPackets, &v.BackBytes, &v.Unanswered, &v.UnansweredBytes,
-		&v.Fragments, &v.FragBytes, &v.StrayACK, &v.StrayACKBytes, &v.StrayRST, &v.StrayRSTBytes} {
+	for _, n := range [...]*uint64{
+		&v.Packets, &v.Bytes, &v.BackPackets, &v.BackBytes, &v.Unanswered, &v.UnansweredBytes,
+		&v.Fragments, &v.FragBytes, &v.StrayACK, &v.StrayACKBytes, &v.StrayRST, &v.StrayRSTBytes,
+	} {
 		*n = r.uvarint(math.MaxUint64)
 	}
 	for _, n := range [...]*uint32{&v.Opened, &v.SYN, &v.SYNACK, &v.Proven, &v.Refused, &v.Slow} {

@@ -320,8 +320,10 @@ func TestClasses(t *testing.T) {
 		}
 	}
 	s := NewShard(Defaults(), 7)
-	s.Contact(&conn.Contact{Time: 9, Src: v4(1), Dst: v4(2), Port: 80, Proto: 6, Ver: 4, Stage: conn.StageProven,
-		SYN: conn.SYN{Layout: 7, Window: 8, Len: 60, TTL: 64}})
+	s.Contact(&conn.Contact{
+		Time: 9, Src: v4(1), Dst: v4(2), Port: 80, Proto: 6, Ver: 4, Stage: conn.StageProven,
+		SYN: conn.SYN{Layout: 7, Window: 8, Len: 60, TTL: 64},
+	})
 	var e Epoch
 	NewMerger(Defaults()).Merge(&e, 0, []*Shard{s})
 	want := Header{Time: 9, Src: v4(1), Dst: v4(2), DstPort: 80, Proto: 6, Ver: 4, Class: ClassNormalSYN, TTL: 64, Len: 60, Flags: decode.FlagSYN, Window: 8, Layout: 7}

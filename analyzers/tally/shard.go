@@ -54,9 +54,14 @@ func (c *Config) Check() error {
 		n    int
 		most int
 	}{
-		{"services", c.Services, maxEntries}, {"hosts", c.Hosts, maxEntries}, {"sources", c.Sources, maxEntries},
-		{"details", c.Details, maxEntries}, {"prints", c.Prints, maxEntries}, {"contacts", c.Contacts, 1 << 28},
-		{"suspects", c.Suspects, 1 << 12}, {"normals", c.Normals, 1 << 12},
+		{"services", c.Services, maxEntries},
+		{"hosts", c.Hosts, maxEntries},
+		{"sources", c.Sources, maxEntries},
+		{"details", c.Details, maxEntries},
+		{"prints", c.Prints, maxEntries},
+		{"contacts", c.Contacts, 1 << 28},
+		{"suspects", c.Suspects, 1 << 12},
+		{"normals", c.Normals, 1 << 12},
 	} {
 		if f.n < 1 || f.n > f.most {
 			return fmt.Errorf("tally: %s is %d, must be 1 to %d", f.name, f.n, f.most)

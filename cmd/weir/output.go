@@ -109,8 +109,10 @@ func (w *tableWriter) flush() error {
 	slices.SortStableFunc(w.rows, func(a, b *alert.Alert) int { return cmp.Compare(a.First, b.First) })
 	cells := [][]string{tableHead}
 	for _, a := range w.rows {
-		cells = append(cells, []string{time.Unix(0, int64(a.First)).UTC().Format("2006-01-02 15:04:05"), printable(a.Severity.String()),
-			printable(a.Analyzer + " " + a.Kind), party(a.Subject), party(a.Victim)})
+		cells = append(cells, []string{
+			time.Unix(0, int64(a.First)).UTC().Format("2006-01-02 15:04:05"), printable(a.Severity.String()),
+			printable(a.Analyzer + " " + a.Kind), party(a.Subject), party(a.Victim),
+		})
 	}
 	widths := make([]int, len(tableHead))
 	indent := 0

@@ -13,9 +13,11 @@ import (
 // TestTableHostile fills every string of an alert with what commands a terminal: nothing of it may come out.
 func TestTableHostile(t *testing.T) {
 	const evil = "\x1b]0;owned\x07\x1b[2J\r\n\b\u009b2J\u202e\xff\x7f"
-	a := &alert.Alert{ID: evil, State: alert.Closed, Severity: alert.High, Analyzer: evil, Kind: evil, Summary: "before " + evil + " after",
+	a := &alert.Alert{
+		ID: evil, State: alert.Closed, Severity: alert.High, Analyzer: evil, Kind: evil, Summary: "before " + evil + " after",
 		Subject: &alert.Party{IP: netip.MustParseAddr("fe80::1%" + evil), Port: 1, Protocol: evil},
-		Victim:  &alert.Party{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 2, Protocol: evil}}
+		Victim:  &alert.Party{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 2, Protocol: evil},
+	}
 	var out bytes.Buffer
 	w := &tableWriter{out: &out, width: tableWidth}
 	if err := w.write(a); err != nil {

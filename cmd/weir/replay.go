@@ -177,8 +177,10 @@ func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config,
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	out := &outputs{alerts: newAlertWriter(c.Format, std.out, c.Flows == "-"), flows: flows, stop: stop,
-		keep: c.Expect != "" || c.Evidence != "", hold: c.Evidence != ""}
+	out := &outputs{
+		alerts: newAlertWriter(c.Format, std.out, c.Flows == "-"), flows: flows, stop: stop,
+		keep: c.Expect != "" || c.Evidence != "", hold: c.Evidence != "",
+	}
 	sinks := sensor.Sinks{Alert: out.take}
 	if flows != nil {
 		sinks.Record = func(r *conn.Record) { out.failed(flows.write(r)) }

@@ -18,8 +18,10 @@ var rooms = map[string][]string{
 	"analyzers/tally":       {"decode", "decode/conn", "decode/slab", "decode/hello", "analyzers/fingerprint"},
 	"analyzers/baseline":    {},
 	"analyzers/context":     {},
-	"analyzers": {"decode", "decode/filter", "decode/hello", "decode/conn", "analyzers/fingerprint", "analyzers/tally",
-		"analyzers/baseline", "analyzers/context"},
+	"analyzers": {
+		"decode", "decode/filter", "decode/hello", "decode/conn", "analyzers/fingerprint", "analyzers/tally",
+		"analyzers/baseline", "analyzers/context",
+	},
 	"bpf":            {},
 	"sensor/capture": {"decode", "decode/filter"},
 	"sensor/traffic": {},

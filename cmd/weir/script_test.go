@@ -38,8 +38,10 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: func(e *testscript.Env) error { e.Setenv("PCAPS", pcaps); return nil },
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "plain": plain, "cut": cut, "frames": frames,
-			"records": records, "evidence": evidence},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "plain": plain, "cut": cut, "frames": frames,
+			"records": records, "evidence": evidence,
+		},
 	})
 }
 

@@ -25,8 +25,10 @@ func (s *shard) record(c *conn, why Close, out *Out) {
 }
 
 func (x *side) dir(peer *side, proto uint8) Dir {
-	d := Dir{Packets: uint64(x.packets), IPBytes: x.ipBytes, Retrans: uint32(x.retrans), ZeroWindow: uint32(x.zero),
-		Flags: x.flags & flagMask}
+	d := Dir{
+		Packets: uint64(x.packets), IPBytes: x.ipBytes, Retrans: uint32(x.retrans), ZeroWindow: uint32(x.zero),
+		Flags: x.flags & flagMask,
+	}
 	if proto == protoTCP {
 		d.Bytes, d.Gap = x.size(peer), uint64(x.gap)
 	} else {

@@ -216,8 +216,10 @@ func (s *shard) emit(h *half, stage Stage, out *Out) {
 
 // emitConn is emit for a connection in the table.
 func (s *shard) emitConn(c *conn, stage Stage, out *Out) {
-	h := half{a: c.a, b: c.b, portA: c.portA, portB: c.portB, proto: c.proto, ver: c.ver, bits: c.bits, probe: c.probe,
-		marks: c.marks, layout: c.layout, window: c.window, length: c.length, ttl: c.ttl}
+	h := half{
+		a: c.a, b: c.b, portA: c.portA, portB: c.portB, proto: c.proto, ver: c.ver, bits: c.bits, probe: c.probe,
+		marks: c.marks, layout: c.layout, window: c.window, length: c.length, ttl: c.ttl,
+	}
 	s.emit(&h, stage, out)
 }
 

@@ -38,8 +38,10 @@ func readFrames(t testing.TB, path string, f func(*decode.Frame)) {
 		if err != nil {
 			return
 		}
-		f(&decode.Frame{Data: data, Time: ci.Timestamp.UnixNano(), WireLen: uint32(max(ci.Length, len(data))),
-			Link: decode.LinkType(link), Iface: uint16(ci.InterfaceIndex)})
+		f(&decode.Frame{
+			Data: data, Time: ci.Timestamp.UnixNano(), WireLen: uint32(max(ci.Length, len(data))),
+			Link: decode.LinkType(link), Iface: uint16(ci.InterfaceIndex),
+		})
 	}
 }
 

@@ -60,8 +60,10 @@ func (s *shard) firstFragment(p *decode.Packet) {
 		s.stats.FragFull++
 	}
 	headless := p.Key.Proto == protoTCP && length == 8 && int(p.L4)+8 <= len(p.Data)
-	*f = frag{a: p.Key.A, b: p.Key.B, time: max(s.now, 1), hash: p.Hash, id: p.FragID, end: length, disc: p.Key.Disc,
-		portA: p.Key.PortA, portB: p.Key.PortB, proto: p.Key.Proto, ver: p.Key.Ver, reverse: p.Reverse, headless: headless}
+	*f = frag{
+		a: p.Key.A, b: p.Key.B, time: max(s.now, 1), hash: p.Hash, id: p.FragID, end: length, disc: p.Key.Disc,
+		portA: p.Key.PortA, portB: p.Key.PortB, proto: p.Key.Proto, ver: p.Key.Ver, reverse: p.Reverse, headless: headless,
+	}
 	if headless {
 		f.seq = binary.BigEndian.Uint32(p.Data[p.L4+4:])
 	}

@@ -177,8 +177,10 @@ func (c *conn) replay(h *half, t timeouts) {
 	if h.sender == 1 && c.proto != protoICMP && c.proto != protoICMP6 {
 		c.note('^')
 	}
-	c.apply(int(h.sender), &segment{now: h.first, seq: h.seq, ack: h.ack, ipLen: h.ipLen, payload: h.payload,
-		flags: h.flags, window: h.window}, &t)
+	c.apply(int(h.sender), &segment{
+		now: h.first, seq: h.seq, ack: h.ack, ipLen: h.ipLen, payload: h.payload,
+		flags: h.flags, window: h.window,
+	}, &t)
 	x := &c.side[h.sender]
 	x.packets += uint32(h.repeats)
 	x.ipBytes += uint64(h.repeatBytes)

@@ -309,8 +309,10 @@ func TestDefaultsFit(t *testing.T) {
 	if n := Defaults().Bytes(); n > 198<<20+1<<19 {
 		t.Errorf("%d MiB", n>>20)
 	}
-	sizes := [...]uintptr{unsafe.Sizeof(conn{}), unsafe.Sizeof(side{}), unsafe.Sizeof(set{}), unsafe.Sizeof(half{}),
-		unsafe.Sizeof(extra{}), unsafe.Sizeof(sums{}), unsafe.Sizeof(frag{})}
+	sizes := [...]uintptr{
+		unsafe.Sizeof(conn{}), unsafe.Sizeof(side{}), unsafe.Sizeof(set{}), unsafe.Sizeof(half{}),
+		unsafe.Sizeof(extra{}), unsafe.Sizeof(sums{}), unsafe.Sizeof(frag{}),
+	}
 	if want := [...]uintptr{256, 64, 64, 128, 192, 64, 72}; sizes != want {
 		t.Errorf("sizes of conn, side, set, half, extra, sums, frag: %d, want %d", sizes, want)
 	}

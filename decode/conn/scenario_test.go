@@ -106,8 +106,10 @@ func TestTCP(t *testing.T) {
 		{"refused", "c S 100 0 0; s R. 0 101 0", "REJ", "Sr", "opened refused", "0 0 0"},
 		{"half open", "c S 100 0 0; s S. 900 101 0", "S1", "Sh", "opened answered", "0 0 0"},
 		{"established", open, "S1", "ShA", "opened answered proven", "0 0 0"},
-		{"normal", open + "c P. 101 901 5; s . 901 106 0; s P. 901 106 7; c . 106 908 0; c F. 106 908 0; s F. 908 107 0; c . 107 909 0",
-			"SF", "ShADadFf", "opened answered proven", "5 7 0"},
+		{
+			"normal", open + "c P. 101 901 5; s . 901 106 0; s P. 901 106 7; c . 106 908 0; c F. 106 908 0; s F. 908 107 0; c . 107 909 0",
+			"SF", "ShADadFf", "opened answered proven", "5 7 0",
+		},
 		{"originator closes", open + "c F. 101 901 0; s . 901 102 0", "S2", "ShAFa", "opened answered proven", "0 0 0"},
 		{"responder closes", open + "s F. 901 101 0; c . 101 902 0", "S3", "ShAf", "opened answered proven", "0 0 0"},
 		{"originator resets", open + "c R. 101 901 0", "RSTO", "ShAR", "opened answered proven", "0 0 0"},

@@ -183,8 +183,10 @@ func (s *shard) start(cfg Config, seed uint64, id uint8) {
 	s.shift = 64 - s.shift
 	s.seed, s.id = seed, id
 	ns := func(d time.Duration) int64 { return d.Nanoseconds() }
-	s.timeouts = timeouts{ns(cfg.TCPAttempt), ns(cfg.TCPHandshake), ns(cfg.TCPIdle), ns(cfg.TCPClose),
-		ns(cfg.TCPPartial), ns(cfg.UDPIdle), ns(cfg.DNSIdle), ns(cfg.ICMPIdle), ns(cfg.Fragment)}
+	s.timeouts = timeouts{
+		ns(cfg.TCPAttempt), ns(cfg.TCPHandshake), ns(cfg.TCPIdle), ns(cfg.TCPClose),
+		ns(cfg.TCPPartial), ns(cfg.UDPIdle), ns(cfg.DNSIdle), ns(cfg.ICMPIdle), ns(cfg.Fragment),
+	}
 }
 
 const (

@@ -131,20 +131,20 @@ func (x *side) number(seg *segment, end uint32) {
 }
 
 // acknowledge takes an acknowledgement of what this side sent. It reports whether a gap may be concluded from it.
-func (y *side) acknowledge(seg *segment) bool {
-	if y.state == inactive && y.packets == 0 {
-		y.begin(seg.ack-1, seg.ack-1)
+func (x *side) acknowledge(seg *segment) bool {
+	if x.state == inactive && x.packets == 0 {
+		x.begin(seg.ack-1, seg.ack-1)
 		return false
 	}
-	if y.ackWraps == 0 && int32(seg.ack-y.start) < 0 {
+	if x.ackWraps == 0 && int32(seg.ack-x.start) < 0 {
 		return false
 	}
-	delta := int32(seg.ack - y.ack)
+	delta := int32(seg.ack - x.ack)
 	if seg.flags&flagRST == 0 && delta > 0 && !(seg.ack == 0 && delta > farSeq) {
-		if seg.ack < y.ack {
-			y.ackWraps++
+		if seg.ack < x.ack {
+			x.ackWraps++
 		}
-		y.ack = seg.ack
+		x.ack = seg.ack
 	}
 	return true
 }

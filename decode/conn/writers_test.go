@@ -33,8 +33,10 @@ func TestCommunityID(t *testing.T) {
 		{17, "192.168.1.52", "8.8.8.8", 54585, 53, "1:d/FP5EW3wiY1vCndhwleRRKHowQ="},
 		{46, "10.1.12.2", "10.1.12.1", 0, 0, "1:KHlLkgoJW7ifUTyTSgyVfkFHzKw="},
 	} {
-		r := Record{Orig: decode.AddrFrom(netip.MustParseAddr(c.src)), Resp: decode.AddrFrom(netip.MustParseAddr(c.dst)),
-			OrigPort: c.sport, RespPort: c.dport, Proto: c.proto, Ver: 4}
+		r := Record{
+			Orig: decode.AddrFrom(netip.MustParseAddr(c.src)), Resp: decode.AddrFrom(netip.MustParseAddr(c.dst)),
+			OrigPort: c.sport, RespPort: c.dport, Proto: c.proto, Ver: 4,
+		}
 		if strings.Contains(c.src, ":") {
 			r.Ver = 6
 		}

@@ -87,8 +87,21 @@ func TestSeverityOf(t *testing.T) {
 		score, limit int
 		want         Severity
 	}{
-		{0, 0, Info}, {24, 0, Info}, {25, 0, Low}, {49, 0, Low}, {50, 0, Medium}, {69, 0, Medium}, {70, 0, High}, {89, 0, High},
-		{90, 0, Critical}, {100, 0, Critical}, {100, 69, Medium}, {100, 100, Critical}, {30, 69, Low}, {-5, 0, Info}, {1000, 0, Critical},
+		{0, 0, Info},
+		{24, 0, Info},
+		{25, 0, Low},
+		{49, 0, Low},
+		{50, 0, Medium},
+		{69, 0, Medium},
+		{70, 0, High},
+		{89, 0, High},
+		{90, 0, Critical},
+		{100, 0, Critical},
+		{100, 69, Medium},
+		{100, 100, Critical},
+		{30, 69, Low},
+		{-5, 0, Info},
+		{1000, 0, Critical},
 	} {
 		if got := SeverityOf(c.score, c.limit); got != c.want {
 			t.Errorf("score %d capped at %d is %v, want %v", c.score, c.limit, got, c.want)

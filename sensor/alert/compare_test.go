@@ -38,8 +38,10 @@ func TestDiff(t *testing.T) {
 			a[0].Config, a[0].Evidence, a[0].Action = "two", &Evidence{File: "f"}, &Action{Guard: "own"}
 			return a
 		}), nil},
-		"a count": {change(func(a []*Alert) []*Alert { a[0].Count = 77; return a }),
-			[]string{"differs: " + a0(t), vertical, "  count: want 1\n", "got 77\n"}},
+		"a count": {
+			change(func(a []*Alert) []*Alert { a[0].Count = 77; return a }),
+			[]string{"differs: " + a0(t), vertical, "  count: want 1\n", "got 77\n"},
+		},
 		"a summary that went": {change(func(a []*Alert) []*Alert { a[0].Attack = nil; return a }), []string{`attack: want ["T1046"]`, "got none"}},
 		"missing":             {three(t)[1:], []string{"missing: " + a0(t) + " rev 1 open " + vertical}},
 		"more":                {append(three(t), change(func(a []*Alert) []*Alert { a[0].ID = "abc"; return a[:1] })...), []string{"unexpected: abc rev 1 open " + vertical}},

@@ -134,7 +134,6 @@ func TestBombsStream(t *testing.T) {
 		data = append(data, one...)
 	}
 	path := save(t, "bomb.gz", gzipped(t, data))
-	data = nil
 	got := allocated(func() {
 		f := open(t, path, Options{})
 		var b Block
