@@ -2,7 +2,8 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-DEB     := tcpdump softflowd zstd
+# Programs that tests and benchmarks run, and the Debian packages they come in.
+TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
@@ -26,9 +27,9 @@ test: packages
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
 
-# Debian packages that the tests run: tcpdump (reference for filters and captures), zstd, softflowd (bench-peers).
+# Installs what the tests run, as root on Debian; else names it: mergecap and tcpdump are references for captures and filters.
 packages:
-	@missing=; for p in $(DEB); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	@missing=; for t in $(TOOLS); do command -v "$${t%%=*}" >/dev/null || missing="$$missing $${t#*=}"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
