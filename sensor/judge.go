@@ -163,6 +163,13 @@ func (j *judge) finish() {
 		}
 	}
 	j.alerts.Flush(j.emit)
+	stats := j.alerts.Stats()
+	j.summary.Limits = []analyzers.Cost{{Limit: "alerts closed early", N: stats.Early}, {Limit: "alerts folded", N: stats.Folded}}
+	for _, a := range j.e.cfg.Analyzers {
+		if b, ok := a.(analyzers.Bounded); ok {
+			j.summary.Limits = append(j.summary.Limits, b.Costs()...)
+		}
+	}
 	j.summary.First, j.summary.Last = r.first, r.last
 	j.summary.Backward, j.summary.Discontinuities = r.backward, r.jumps
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"weir/analyzers"
 	"weir/analyzers/tally"
 	"weir/sensor/alert"
 )
@@ -18,6 +19,7 @@ type Summary struct {
 	Alerts          [alert.StateCount]uint64
 	Records         uint64
 	RecordsLost     uint64
+	Limits          []analyzers.Cost // what the bounds of analyzers and alerts cost
 	ports           [2][65536]portCount
 }
 

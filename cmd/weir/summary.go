@@ -70,7 +70,11 @@ func (o *outcome) loss() string {
 	for c := tally.Loss(0); c < tally.LossCount; c++ {
 		all = append(all, c.String(), o.Link.Loss[c])
 	}
-	return counts(append(all, "flow records", o.RecordsLost)...)
+	all = append(all, "flow records", o.RecordsLost)
+	for _, c := range o.Limits {
+		all = append(all, c.Limit, c.N)
+	}
+	return counts(all...)
 }
 
 // oddities lists what the decoder could not read to its end, and what was strange about time and files.
