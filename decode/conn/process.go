@@ -1,6 +1,10 @@
 package conn
 
-import "weir/decode"
+import (
+	"unsafe"
+
+	"weir/decode"
+)
 
 // IP protocol numbers (IANA).
 const (
@@ -26,47 +30,47 @@ func (t *Tables) Process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 	}
 }
 
-// process works in stages, so that the cache misses of many packets overlap: load the index slots, then the connections
+// process works in stages, so that the cache misses of many packets overlap: prefetch the index slots, then the connections
 // or the sets of the half-open cache, then what these point to; then update one after the other. Nothing that the early
 // stages found is believed: a packet of the batch may have changed it.
 func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Out) {
-	var slots [batch]uint64
+	var (
+		slots [batch]*uint64
+		found [batch]*conn
+		l     lines
+	)
 	for i, k := range idx {
 		p := &pkts[k]
 		s := &t.shards[p.Shard%decode.Shards]
-		slots[i] = s.index[p.Hash>>s.shift]
+		slots[i] = &s.index[p.Hash>>s.shift]
+		l.addr[i] = uintptr(unsafe.Pointer(slots[i]))
 	}
+	prefetch(&l.addr[0], len(idx))
 	for i, k := range idx {
 		p := &pkts[k]
 		s := &t.shards[p.Shard%decode.Shards]
-		if v := slots[i]; v != 0 && (v^p.Hash)>>24 == 0 {
-			slots[i] = v & slotMask
-			s.touched += s.conns.at(int(slots[i] - 1)).touch()
+		if v := *slots[i]; v != 0 && (v^p.Hash)>>24 == 0 {
+			found[i] = s.conns.at(int(v&slotMask - 1))
+			l.add(unsafe.Pointer(found[i]), 2)
 		} else {
-			slots[i] = 0
-			s.touched += s.sets[p.Hash&uint64(len(s.sets)-1)].tag[0]
+			l.add(unsafe.Pointer(&s.sets[p.Hash&uint64(len(s.sets)-1)]), 0)
 		}
 	}
+	l.load()
 	for i, k := range idx {
 		p := &pkts[k]
 		s := &t.shards[p.Shard%decode.Shards]
-		if n := slots[i]; n == 0 {
-			h := &s.halves[s.place(p.Hash)]
-			s.touched += h.a.Hi
-		} else if x := s.conns.at(int(n - 1)).extra; x != 0 && p.PayloadLen > 0 {
-			d := s.conns.at(int(n - 1)).sender(p.Reverse)
-			s.touched += s.extras.at(int(x - 1)).side[d].size
+		if c := found[i]; c == nil {
+			l.add(unsafe.Pointer(&s.halves[s.place(p.Hash)]), 1)
+		} else if c.extra != 0 && p.PayloadLen > 0 {
+			l.add(unsafe.Pointer(&s.extras.at(int(c.extra - 1)).side[c.sender(p.Reverse)]), 0)
 		}
 	}
+	l.load()
 	for i, k := range idx {
 		p := &pkts[k]
 		ev[i] = t.shards[p.Shard%decode.Shards].packet(p, out)
 	}
-}
-
-// touch loads the cache lines that most packets of a connection need: all but the last.
-func (c *conn) touch() uint64 {
-	return c.hash + uint64(c.side[0].ack) + uint64(c.side[1].ack)
 }
 
 // packet updates the shard with one packet.

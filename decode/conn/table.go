@@ -139,7 +139,6 @@ type shard struct {
 	sweep    sweep
 	timeouts timeouts
 	seed     uint64
-	touched  uint64 // keeps the batch's early loads
 	id       uint8
 	stats    Stats
 	rec      Record   // the one that is being handed over
