@@ -16,16 +16,20 @@ const group = 32
 // cache misses overlap. The caller owns all shards named.
 func Contacts(shards []*Shard, contacts []conn.Contact) {
 	var hashes [group]contactHash
+	var sets [group]*[8]uint64
+	var buckets [group]*[ways]uint32
 	for len(contacts) > 0 {
 		now := contacts[:min(group, len(contacts))]
 		for i := range now {
 			s := shards[now[i].Shard%Shards]
 			hashes[i] = s.hash(&now[i])
+			sets[i], buckets[i] = s.memory.set(hashes[i].memory), s.sources.bucket(hashes[i].source)
 		}
-		for i := range now {
-			s := shards[now[i].Shard%Shards]
-			s.touched += s.memory.set(hashes[i].memory)[0] + uint64(s.sources.bucket(hashes[i].source)[0])
+		touched := uint64(0)
+		for i := range now { // nothing but loads, so that all of them are under way at once
+			touched += sets[i%group][0] + uint64(buckets[i%group][0])
 		}
+		shards[now[0].Shard%Shards].touched += touched
 		for i := range now {
 			shards[now[i].Shard%Shards].contact(&now[i], hashes[i])
 		}
