@@ -225,7 +225,7 @@ func (f *Flood) begin(e *tally.Epoch, emit func(*Finding)) {
 		}
 	}
 	l := &e.Link
-	lost := l.Loss[tally.LossKernel] + l.Loss[tally.LossFreeze] + l.Loss[tally.LossInterface]
+	lost := l.Lost()
 	f.lost[slotOf(e.Tick)] = [2]uint64{lost, lost + l.Packets}
 }
 

@@ -51,7 +51,7 @@ type Loss uint8
 // Causes. Those of the kernel and the interface count packets that were never seen.
 const (
 	LossKernel    Loss = iota // ring full
-	LossFreeze                // ring frozen
+	LossFreeze                // times that the ring stood still, full: the packets are in LossKernel
 	LossInterface             // dropped by the interface
 	LossCut                   // snaplen cut into the headers
 	LossConnTable             // connection table full: entry evicted or packet untracked
@@ -68,7 +68,7 @@ var lossNames = [LossCount]string{"kernel", "freeze", "interface", "snaplen", "c
 // String is the cause as metrics and alerts show it.
 func (l Loss) String() string { return lossNames[l] }
 
-// LossRatio is the share of packets that never reached the tallies: kernel, freeze and interface drops over all.
+// LossRatio is the share of packets that never reached the tallies: kernel and interface drops over all.
 func (l *Link) LossRatio() float64 {
 	lost := l.Lost()
 	if lost == 0 {
@@ -77,8 +77,8 @@ func (l *Link) LossRatio() float64 {
 	return float64(lost) / float64(lost+l.Packets)
 }
 
-// Lost is how many packets never reached the tallies.
-func (l *Link) Lost() uint64 { return l.Loss[LossKernel] + l.Loss[LossFreeze] + l.Loss[LossInterface] }
+// Lost is how many packets never reached the tallies. The kernel counts those of a frozen ring as dropped, too.
+func (l *Link) Lost() uint64 { return l.Loss[LossKernel] + l.Loss[LossInterface] }
 
 // Role tells what a Service entry counts.
 type Role uint8

@@ -28,6 +28,8 @@ var rooms = map[string][]string{
 	"sensor/alert":   {"analyzers", "analyzers/context"},
 	"sensor/policy":  {"sensor/alert", "analyzers/context"},
 	"sensor/bus":     {},
+	"sensor/host":    {},
+	"sensor/doctor":  {"decode", "decode/filter", "decode/conn", "sensor/capture"},
 	"sensor/enforce": {"sensor/policy"},
 	"sensor/store":   {"decode/conn", "sensor/alert"},
 	"sensor/notify":  {"sensor/alert"},

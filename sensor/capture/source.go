@@ -10,6 +10,7 @@ const BlockFrames = 512
 // again. Bytes of its frames are valid until then.
 type Block struct {
 	Frames []decode.Frame // filled by Next; at most BlockFrames
+	Until  int64          // ns, set by live sources: the traffic was seen up to here, as far as the source can know; 0: nothing known
 	arena  []byte         // bytes of sources that do not map their input
 }
 
