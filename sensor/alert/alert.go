@@ -133,11 +133,13 @@ var fieldNames = func() (names []string) {
 }()
 
 // AppendLine appends the alert as one line of JSON, newline included.
-func (a *Alert) AppendLine(b []byte) ([]byte, error) {
+func (a *Alert) AppendLine(b []byte) ([]byte, error) { return appendJSON(b, a) }
+
+func appendJSON(b []byte, v any) ([]byte, error) {
 	w := bytes.NewBuffer(b)
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	err := e.Encode(a)
+	err := e.Encode(v)
 	return w.Bytes(), err
 }
 
