@@ -1,0 +1,98 @@
+package host
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestLogger(t *testing.T) {
+	var out bytes.Buffer
+	log, err := Logger(&out, "warn", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("not this")
+	log.Warn("this", "n", 7)
+	var line map[string]any
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line["msg"] != "this" || line["level"] != "WARN" || line["n"] != 7.0 {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	out.Reset()
+	if log, err = Logger(&out, "debug", "text"); err != nil {
+		t.Fatal(err)
+	}
+	log.Debug("two words")
+	if got := out.String(); !strings.Contains(got, `level=DEBUG msg="two words"`) {
+		t.Error(got)
+	}
+	for _, c := range []struct{ level, format, want string }{
+		{"loud", "text", `level is "loud", must be debug, info, warn or error`},
+		{"", "text", "must be debug, info, warn or error"},
+		{"INFO+2", "text", "must be debug"},
+		{"info", "xml", `format is "xml", must be text or json`},
+	} {
+		if _, err := Logger(&out, c.level, c.format); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q %q: %v, want %q", c.level, c.format, err, c.want)
+		}
+	}
+}
+
+// lines are what a logger wrote, without time and level.
+func lines(out *bytes.Buffer) string {
+	var all []string
+	for line := range strings.Lines(out.String()) {
+		all = append(all, strings.TrimSpace(line[strings.Index(line, "msg="):]))
+	}
+	out.Reset()
+	return strings.Join(all, "; ")
+}
+
+// TestLimited shows which of many lines are written, and that each is counted.
+func TestLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := Limited(slog.New(slog.NewTextHandler(&out, nil)), time.Minute)
+		want := func(when, text string) {
+			t.Helper()
+			synctest.Wait()
+			if got := lines(&out); got != text {
+				t.Errorf("%s: %q, want %q", when, got, text)
+			}
+		}
+		log.Warn("a", "n", 1)
+		log.Error("a", "n", 1)
+		log.Warn("b", "n", 1)
+		want("the first of each", "msg=a n=1; msg=a n=1; msg=b n=1")
+		for n := range 100 {
+			log.With("who", "x").Warn("a", "n", n)
+		}
+		time.Sleep(59 * time.Second)
+		want("held", "")
+		time.Sleep(2 * time.Second)
+		want("a minute later", "msg=a who=x n=99 more_like_this=99")
+		log.Warn("a", "n", 5)
+		log.Warn("b", "n", 5)
+		want("a's second minute, b is free again", "msg=b n=5")
+		time.Sleep(time.Minute)
+		want("one that was held", "msg=a n=5")
+		time.Sleep(3 * time.Minute)
+		want("silence", "")
+
+		for n := range 10 * maxMessages {
+			log.Info(fmt.Sprint("text ", n))
+		}
+		synctest.Wait()
+		if n := strings.Count(out.String(), "\n"); n != maxMessages+1 {
+			t.Errorf("%d lines of as many messages, want %d", n, maxMessages+1)
+		}
+		out.Reset()
+		time.Sleep(2 * time.Minute)
+		want("the rest, as one", fmt.Sprintf(`msg="text %d" more_like_this=%d`, 10*maxMessages-1, 9*maxMessages-2))
+	})
+}
