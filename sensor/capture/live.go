@@ -5,6 +5,9 @@ import (
 	"math/bits"
 	"slices"
 	"time"
+
+	"weir/decode"
+	"weir/decode/filter"
 )
 
 // LiveConfig sets live capture up.
@@ -64,4 +67,102 @@ type Drops struct {
 type LiveSource interface {
 	Source
 	Drops() Drops
+}
+
+// Live captures from network interfaces. The methods are for any goroutine, unless they say otherwise.
+type Live struct{ backend }
+
+// backend is how frames are captured: AF_PACKET rings, or libpcap.
+type backend interface {
+	// Workers is how many sources there are: as asked for, or 1 with fanout off.
+	Workers() int
+	// Source is one worker's share of the traffic of all interfaces, in the order of their frames' times.
+	Source(worker int) LiveSource
+	// SetFilter replaces the kernel filter of all interfaces, now and after they were re-opened; nil lets everything pass.
+	// Readers attach it before they read on. Frames that the kernel kept until then were judged by the old one.
+	SetFilter(f *filter.Filter) error
+	// Interfaces tells how the interfaces are, in the order in which they were named.
+	Interfaces() []InterfaceStatus
+	// Clock tells how far event time is ahead of the wall clock, because that was set back: it shrinks by 1/16 of real time.
+	Clock() time.Duration
+	// Stop asks for the end: the sources hand out what was captured by now, and then io.EOF.
+	Stop()
+	// Close frees everything, once all sources are at their end, closed, or were never read.
+	Close() error
+}
+
+// LiveEvent tells what happened to live capture.
+type LiveEvent struct {
+	Kind      LiveEventKind
+	Interface string        // of which; empty: of all
+	Step      time.Duration // of the clock
+	Err       error         // why
+}
+
+// LiveEventKind is what happened.
+type LiveEventKind uint8
+
+// Kinds of events.
+const (
+	InterfaceDown     LiveEventKind = iota // set down, or without carrier; capture goes on when it is up again
+	InterfaceUp                            // up, with carrier
+	InterfaceGone                          // no interface has that name any more; capture goes on when one has
+	InterfaceReopened                      // capture goes on
+	InterfaceFailed                        // could not be opened again; it is tried on, with pauses of up to 2 s
+	ClockStepped                           // the wall clock was set; event time goes on and nears it by 1/16 of real time if it was set back
+	ClockReset                             // as ClockStepped, but so far back that it takes longer than 16 minutes
+)
+
+func (e LiveEvent) String() string {
+	var s string
+	switch e.Kind {
+	case InterfaceDown:
+		s = e.Interface + " is down or has no carrier"
+	case InterfaceUp:
+		s = e.Interface + " is up"
+	case InterfaceGone:
+		s = e.Interface + " is gone"
+	case InterfaceReopened:
+		s = "capture on " + e.Interface + " goes on"
+	case InterfaceFailed:
+		s = "capture on " + e.Interface + " fails"
+	case ClockStepped, ClockReset:
+		s = fmt.Sprintf("the wall clock was set by %v", e.Step)
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// InterfaceStatus is how an interface is, and what it counted since capture began.
+type InterfaceStatus struct {
+	Name         string
+	Index        int    // the kernel's; 0: there is none now
+	MTU          int    // bytes
+	Up           bool   // set up, and with carrier
+	Open         bool   // it is being captured from
+	Reopened     uint64 // times that capture began anew
+	Received     uint64 // packets by the interface's own count (rx_packets), of this host too
+	Dropped      uint64 // packets before the tap (rx_dropped, rx_missed_errors)
+	Errors       uint64 // packets that arrived broken (rx_errors)
+	SuperPackets uint64 // frames longer than the interface sends: segments that were joined, or not yet split, by offloads
+}
+
+// liveSnaplen is how much of a frame is kept if the configuration leaves it open: openings of connections are read.
+const liveSnaplen = 2048
+
+// liveArena is the room that a block has for the bytes of its frames. It ends early when that is full, which suits the
+// processor's second-level cache: frames are 500 to 800 bytes long on average.
+func liveArena(snaplen int) int { return max(snaplen, min(BlockFrames*snaplen, 512<<10)) }
+
+// reserve empties a block and makes sure that it has its memory.
+func (b *Block) reserve(arena int) {
+	if cap(b.Frames) < BlockFrames {
+		b.Frames = make([]decode.Frame, 0, BlockFrames)
+	}
+	if cap(b.arena) < arena {
+		b.arena = make([]byte, arena)
+	}
+	b.Frames, b.arena = b.Frames[:0], b.arena[:arena]
 }

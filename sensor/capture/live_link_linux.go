@@ -1,0 +1,325 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"weir/decode"
+)
+
+// Times of looking after an interface.
+const (
+	lookEvery = time.Second            // at its counters
+	lookPause = 20 * time.Millisecond  // between looks, if others' changes are many
+	retryMin  = 100 * time.Millisecond // between attempts to open it again
+	retryMax  = 2 * time.Second
+)
+
+// ownHeader is the most that a frame is longer than the MTU: Ethernet's header and two VLAN tags.
+const ownHeader = 14 + 2*4
+
+// link is an interface. The watcher opens its rings all together, the ports take them, and when one of them or the watcher
+// finds that they are of no more use, every port closes its own; then the watcher opens them anew. So the order of rings in
+// the fanout group is always that of workers.
+type link struct {
+	live   *afPacket
+	name   string
+	number uint16 // in the list of interfaces
+	ports  []*port
+
+	kind     decode.LinkType // set before rings are handed out
+	loopback bool
+	longest  atomic.Int64  // bytes of a frame that is no super-packet
+	broken   atomic.Bool   // the rings are of no more use
+	dropped  atomic.Uint64 // status.Dropped
+
+	looking  sync.Mutex // while the kernel is asked, until the answer is counted; before mu
+	mu       sync.Mutex
+	status   InterfaceStatus
+	ready    []*ring // by worker: opened, and not taken yet
+	taken    int     // rings in the hands of ports
+	reason   error   // why they are broken
+	counters netlink.LinkStatistics64
+
+	// Of the watcher alone.
+	promisc int   // the socket that holds the interface in promiscuous mode; -1: none
+	looked  int64 // monotonic ns
+	retry   int64 // monotonic ns: not before
+	pause   time.Duration
+	known   bool // there is such an interface
+}
+
+func newLink(l *afPacket, number int, name string) *link {
+	k := &link{live: l, name: name, number: uint16(number), promisc: -1, ready: make([]*ring, l.workers)}
+	k.status.Name = name
+	return k
+}
+
+// begin opens the interface for the first time, if it is up.
+func (k *link) begin() error {
+	a, err := k.live.lookup(k.name)
+	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
+		return absent(k.name)
+	}
+	if err != nil {
+		return fmt.Errorf("capture: %s: netlink: %w", k.name, err)
+	}
+	k.known, k.looked = true, mono()
+	k.status.Up = true // a first look that finds it down says so
+	k.counters = *stats(a)
+	k.see(a)
+	k.broken.Store(true)
+	if a.Flags&net.FlagUp == 0 {
+		return k.probe()
+	}
+	return k.open(a)
+}
+
+// probe tells of a link type or a permission that would not do, while the interface is down.
+func (k *link) probe() error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return k.explain(err)
+	}
+	return unix.Close(fd)
+}
+
+// attend looks after the interface: at changes, when its rings are broken, and else now and then.
+func (k *link) attend(changed bool) {
+	now := mono()
+	broken := k.broken.Load()
+	if due := changed || broken; now-k.looked < int64(lookEvery) && !(due && now-k.looked >= int64(lookPause)) {
+		return
+	}
+	k.looked = now
+	k.looking.Lock()
+	defer k.looking.Unlock()
+	a, err := k.live.lookup(k.name)
+	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
+		k.gone()
+	}
+	if err != nil {
+		return // else the kernel was busy: the next look will tell
+	}
+	if k.known && a.Index != k.snapshot().Index {
+		k.gone()
+	}
+	k.known = true
+	k.see(a)
+	if k.broken.Load() && a.Flags&net.FlagUp != 0 && now >= k.retry {
+		k.reopen(a, now)
+	}
+}
+
+// see takes over what the kernel says of the interface.
+func (k *link) see(a *netlink.LinkAttrs) {
+	k.mu.Lock()
+	s := &k.status
+	was := s.Up
+	s.Index, s.MTU = a.Index, a.MTU
+	s.Up = a.Flags&net.FlagUp != 0 && a.RawFlags&unix.IFF_RUNNING != 0
+	k.longest.Store(int64(a.MTU + ownHeader))
+	k.count(stats(a))
+	up := s.Up
+	k.mu.Unlock()
+	switch {
+	case was && !up:
+		k.live.event(LiveEvent{Kind: InterfaceDown, Interface: k.name})
+	case !was && up:
+		k.live.event(LiveEvent{Kind: InterfaceUp, Interface: k.name})
+	}
+	if a.Flags&net.FlagUp == 0 {
+		k.broken.Store(true)
+	}
+}
+
+// count adds what the interface counted since the last look. The caller holds mu.
+func (k *link) count(now *netlink.LinkStatistics64) {
+	s, was := &k.status, &k.counters
+	s.Received += grown(was.RxPackets, now.RxPackets)
+	s.Errors += grown(was.RxErrors, now.RxErrors)
+	s.Dropped += grown(was.RxDropped, now.RxDropped) + grown(was.RxMissedErrors, now.RxMissedErrors)
+	k.dropped.Store(s.Dropped)
+	k.counters = *now
+}
+
+// grown is by how much a counter grew, which may have begun anew.
+func grown(was, now uint64) uint64 {
+	if now < was {
+		return now
+	}
+	return now - was
+}
+
+func stats(a *netlink.LinkAttrs) *netlink.LinkStatistics64 {
+	if a.Statistics == nil {
+		return &netlink.LinkStatistics64{}
+	}
+	return (*netlink.LinkStatistics64)(a.Statistics)
+}
+
+// gone says that the interface was deleted.
+func (k *link) gone() {
+	if !k.known {
+		return
+	}
+	k.known = false
+	k.unpromisc()
+	k.mu.Lock()
+	k.status.Up, k.status.Index = false, 0
+	k.counters = netlink.LinkStatistics64{}
+	k.mu.Unlock()
+	k.broken.Store(true)
+	k.live.event(LiveEvent{Kind: InterfaceGone, Interface: k.name})
+}
+
+// reopen opens the interface again once no port has a ring of it any more.
+func (k *link) reopen(a *netlink.LinkAttrs, now int64) {
+	k.mu.Lock()
+	closeRings(k.ready)
+	clear(k.ready)
+	taken, reason := k.taken, k.reason
+	k.mu.Unlock()
+	if taken > 0 || k.live.stopped.Load() != 0 {
+		return
+	}
+	err := k.open(a)
+	if err == nil {
+		k.pause, k.retry = 0, 0
+		k.mu.Lock()
+		k.status.Reopened++
+		k.mu.Unlock()
+		k.live.event(LiveEvent{Kind: InterfaceReopened, Interface: k.name, Err: reason})
+		return
+	}
+	if k.pause == 0 {
+		k.live.event(LiveEvent{Kind: InterfaceFailed, Interface: k.name, Err: err})
+	}
+	k.pause = min(max(2*k.pause, retryMin), retryMax)
+	k.retry = now + int64(k.pause)
+}
+
+// open opens the rings and lays them out for the ports.
+func (k *link) open(a *netlink.LinkAttrs) error {
+	kind, ok := linkKinds[a.EncapType]
+	if !ok {
+		return fmt.Errorf("capture: %s is of type %q, which is not read live: Ethernet, loopback and raw IP (tun, wireguard) are: %w",
+			k.name, a.EncapType, errors.ErrUnsupported)
+	}
+	k.kind, k.loopback = kind, a.Flags&net.FlagLoopback != 0
+	if k.live.cfg.Promiscuous && k.promisc < 0 {
+		if err := k.setPromisc(a.Index); err != nil {
+			return err
+		}
+	}
+	rings, err := k.live.openRings(k, a.Index)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.reason = nil
+	k.ready, k.status.Open = rings, true
+	k.broken.Store(false)
+	return nil
+}
+
+// setPromisc puts the interface into promiscuous mode for as long as a socket is open: the kernel ends it even if the
+// process is killed.
+func (k *link) setPromisc(index int) error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return k.explain(err)
+	}
+	mreq := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("capture: %s: promiscuous mode: %w", k.name, err)
+	}
+	k.promisc = fd
+	return nil
+}
+
+func (k *link) unpromisc() {
+	if k.promisc >= 0 {
+		unix.Close(k.promisc)
+		k.promisc = -1
+	}
+}
+
+// take hands a ring to the worker's port, if one is ready.
+func (k *link) take(worker int) *ring {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.ready[worker]
+	if r == nil || k.broken.Load() {
+		return nil
+	}
+	k.ready[worker] = nil
+	k.taken++
+	return r
+}
+
+// gaveUp says that a port has closed its ring.
+func (k *link) gaveUp() {
+	k.mu.Lock()
+	k.taken--
+	if k.taken == 0 {
+		k.status.Open = false
+	}
+	k.mu.Unlock()
+	k.live.nudge()
+}
+
+// fail says that a ring is of no more use. Any goroutine.
+func (k *link) fail(err error) {
+	k.mu.Lock()
+	if k.reason == nil {
+		k.reason = err
+	}
+	k.mu.Unlock()
+	if !k.broken.Swap(true) {
+		k.live.nudge()
+	}
+}
+
+// refresh reads the interface's counters, for the last account of a source. Any goroutine.
+func (k *link) refresh() {
+	k.looking.Lock()
+	defer k.looking.Unlock()
+	a, err := k.live.lookup(k.name)
+	if err != nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a.Index == k.status.Index {
+		k.count(stats(a))
+	}
+}
+
+func (k *link) snapshot() InterfaceStatus {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.status
+	for _, p := range k.ports {
+		s.SuperPackets += p.super.Load()
+	}
+	return s
+}
+
+// close frees what no port has.
+func (k *link) close() {
+	k.unpromisc()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	closeRings(k.ready)
+	clear(k.ready)
+}
