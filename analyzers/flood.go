@@ -154,8 +154,6 @@ func NewFlood(cfg FloodConfig) *Flood {
 		panic(err)
 	}
 	f := &Flood{
-		cfg:      cfg,
-		floors:   floorsOf(&cfg),
 		services: victims{limit: cfg.MaxVictims},
 		hosts:    victims{limit: cfg.MaxVictims},
 		prefixes: victims{limit: cfg.MaxVictims},
@@ -163,12 +161,7 @@ func NewFlood(cfg FloodConfig) *Flood {
 		started:  never,
 		last:     never,
 	}
-	for _, p := range cfg.AmplificationPorts {
-		f.reflects[p] = true
-	}
-	for _, p := range cfg.OneWayPorts {
-		f.oneWay[p] = true
-	}
+	f.set(&cfg)
 	return f
 }
 

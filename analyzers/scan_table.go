@@ -37,10 +37,9 @@ func newScanTable(sources int, keep time.Duration, up int64) *scanTable {
 	for n*2*scanWays <= sources {
 		n *= 2
 	}
-	return &scanTable{
-		keep: int64(keep), up: up, sets: make([]scanSet, n), source: make([]scanSource, n*scanWays),
-		single: singles{period: int64(keep) / 2},
-	}
+	t := &scanTable{sets: make([]scanSet, n), source: make([]scanSource, n*scanWays)}
+	t.set(keep, up)
+	return t
 }
 
 // begin prepares for an epoch. The first one's key is kept: the table's hash only has to be unknown to attackers.
