@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,25 +44,38 @@ func TestLogger(t *testing.T) {
 	}
 }
 
-// lines are what a logger wrote, without time and level.
-func lines(out *bytes.Buffer) string {
-	var all []string
-	for line := range strings.Lines(out.String()) {
-		all = append(all, strings.TrimSpace(line[strings.Index(line, "msg="):]))
+// shared is a buffer that several goroutines write to and read.
+type shared struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (s *shared) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Buffer.Write(b)
+}
+
+// take is what was written since the last time: lines without time and level.
+func (s *shared) take() (out []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range strings.Lines(s.String()) {
+		out = append(out, strings.TrimSpace(line[strings.Index(line, "msg="):]))
 	}
-	out.Reset()
-	return strings.Join(all, "; ")
+	s.Reset()
+	return out
 }
 
 // TestLimited shows which of many lines are written, and that each is counted.
 func TestLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out shared
 		log := Limited(slog.New(slog.NewTextHandler(&out, nil)), time.Minute)
 		want := func(when, text string) {
 			t.Helper()
 			synctest.Wait()
-			if got := lines(&out); got != text {
+			if got := strings.Join(out.take(), "; "); got != text {
 				t.Errorf("%s: %q, want %q", when, got, text)
 			}
 		}
@@ -88,10 +102,9 @@ func TestLimited(t *testing.T) {
 			log.Info(fmt.Sprint("text ", n))
 		}
 		synctest.Wait()
-		if n := strings.Count(out.String(), "\n"); n != maxMessages+1 {
-			t.Errorf("%d lines of as many messages, want %d", n, maxMessages+1)
+		if n := len(out.take()); n != maxMessages+1 {
+			t.Errorf("%d lines of %d messages, want %d", n, 10*maxMessages, maxMessages+1)
 		}
-		out.Reset()
 		time.Sleep(2 * time.Minute)
 		want("the rest, as one", fmt.Sprintf(`msg="text %d" more_like_this=%d`, 10*maxMessages-1, 9*maxMessages-2))
 	})

@@ -268,21 +268,18 @@ func reduce(t *testing.T, uid uint32, ambient []uintptr) (out tried) {
 	t.Helper()
 	dir := sharedDir(t)
 	read, write := filepath.Join(dir, "etc"), filepath.Join(dir, "state")
-	for path, text := range map[string]string{"": "", "etc/weir.yaml": "x", "other": "text"} {
-		if text == "" {
-			for _, d := range []string{read, write} {
-				if err := os.Mkdir(d, 0o700); err != nil {
-					t.Fatal(err)
-				}
-			}
-			continue
-		}
-		_ = os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700)
-		if err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o600); err != nil {
+	for _, d := range []string{read, write} {
+		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{dir, read, write, filepath.Join(read, "weir.yaml"), filepath.Join(dir, "other")} {
+	files := []string{filepath.Join(read, "weir.yaml"), filepath.Join(dir, "other")}
+	for _, f := range files {
+		if err := os.WriteFile(f, []byte("text"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range append(files, dir, read, write) {
 		if err := os.Chown(path, int(uid), int(uid)); err != nil {
 			t.Fatal(err)
 		}
