@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,6 +144,27 @@ func TestMetricsTable(t *testing.T) {
 	}
 	if len(got) < 40 {
 		t.Errorf("only %d metrics", len(got))
+	}
+}
+
+// TestMetricsInRules holds that the rules and the queries of the documentation ask for metrics that there are.
+func TestMetricsInRules(t *testing.T) {
+	_, all := gatherAll(t)
+	asked := 0
+	for _, file := range []string{"../../deploy/prometheus-rules.yaml", "../../docs/metrics.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`weir_[a-z_]+`).FindAllString(string(text), -1) {
+			asked++
+			if all[name] == nil && all[strings.TrimSuffix(name, "_bucket")] == nil {
+				t.Errorf("%s: there is no %s", file, name)
+			}
+		}
+	}
+	if asked < 60 {
+		t.Errorf("only %d names found", asked)
 	}
 }
 
@@ -332,6 +354,31 @@ func TestAlertMetrics(t *testing.T) {
 	if n := testutil.ToFloat64(m.alerts.WithLabelValues("other", "other", "high", "closed")); n != maxAlertSeries+2 {
 		t.Errorf("%v alerts of other kinds", n)
 	}
+}
+
+// TestMetricsRace scrapes while alerts come, a configuration is read and health is told.
+func TestMetricsRace(t *testing.T) {
+	o := observedAll()
+	m := newMetrics(o)
+	r := newHealthReporter(m)
+	var all sync.WaitGroup
+	for _, do := range []func(int){
+		func(i int) { m.alert(&alert.Alert{Kind: fmt.Sprint(i)}, time.Now()) },
+		func(int) { m.reloaded(nil, time.Now()) },
+		func(int) { r.message(time.Now()) },
+		func(int) {
+			if _, err := m.registry.Gather(); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		all.Go(func() {
+			for i := range 20 {
+				do(i)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestPulse(t *testing.T) {
