@@ -27,11 +27,15 @@ type alertWriter interface {
 func newAlertWriter(format string, out io.Writer, discard bool) alertWriter {
 	switch {
 	case discard:
-		return &jsonWriter{out: bufio.NewWriter(io.Discard)}
+		out = io.Discard
 	case format == "table" || format == "auto" && isTerminal(out):
-		return &tableWriter{out: out, width: width(out), colour: colourful(out)}
+		return &tableWriter{table: newTable(out)}
+	case format == "ecs":
+		return &jsonWriter{out: bufio.NewWriter(out), form: (*alert.Alert).AppendECS}
+	case format == "eve":
+		return &jsonWriter{out: bufio.NewWriter(out), form: (*alert.Alert).AppendEVE}
 	}
-	return &jsonWriter{out: bufio.NewWriter(out)}
+	return &jsonWriter{out: bufio.NewWriter(out), form: (*alert.Alert).AppendLine}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -56,12 +60,13 @@ func width(w io.Writer) int {
 
 // jsonWriter writes every revision as a line of JSON. Lines come out as they are made: a reader may follow.
 type jsonWriter struct {
-	out *bufio.Writer
-	buf []byte
+	out  *bufio.Writer
+	form func(a *alert.Alert, b []byte) ([]byte, error)
+	buf  []byte
 }
 
 func (w *jsonWriter) write(a *alert.Alert) (err error) {
-	if w.buf, err = a.AppendLine(w.buf[:0]); err != nil {
+	if w.buf, err = w.form(a, w.buf[:0]); err != nil {
 		return err
 	}
 	if _, err = w.out.Write(w.buf); err != nil {
@@ -72,12 +77,19 @@ func (w *jsonWriter) write(a *alert.Alert) (err error) {
 
 func (w *jsonWriter) flush() error { return w.out.Flush() }
 
-// tableWriter shows each alert once, when the run is over and its numbers are whole; the earliest first.
-type tableWriter struct {
+// table is where rows of alerts go.
+type table struct {
 	out    io.Writer
 	width  int
 	colour bool
-	rows   []*alert.Alert
+}
+
+func newTable(out io.Writer) table { return table{out, width(out), colourful(out)} }
+
+// tableWriter shows each alert once, when the run is over and its numbers are whole; the earliest first.
+type tableWriter struct {
+	table
+	rows []*alert.Alert
 }
 
 // Columns of a table.
@@ -128,32 +140,41 @@ func (w *tableWriter) flush() error {
 		numbers := "NUMBERS"
 		if i > 0 {
 			numbers = printable(w.rows[i-1].Summary)
-			style = style.Foreground(lipgloss.Color(severityColours[w.rows[i-1].Severity]))
+			style = styleOf(w.rows[i-1].Severity)
 		}
-		w.row(out, row, widths, style)
+		w.row(out, row, widths, severityColumn, style)
 		last := len(row) - 1
 		w.sentence(out, numbers, indent, widths[last]-len([]rune(row[last])))
 	}
 	return out.Flush()
 }
 
-// row prints the cells of a row, each but the last padded to its column. Colour takes no width.
-func (w *tableWriter) row(out *bufio.Writer, cells []string, widths []int, style lipgloss.Style) {
+func styleOf(s alert.Severity) lipgloss.Style {
+	return lipgloss.NewStyle().Foreground(lipgloss.Color(severityColours[s]))
+}
+
+// row prints the cells of a row, each but the last padded to its column, and returns their width. The column of severities
+// has the style. Colour takes no width.
+func (w *table) row(out *bufio.Writer, cells []string, widths []int, severity int, style lipgloss.Style) (used int) {
 	for i, cell := range cells {
 		text := cell
-		if w.colour && i == severityColumn {
+		if w.colour && i == severity {
 			text = style.Render(cell)
 		}
 		out.WriteString(text)
+		used += len([]rune(cell))
 		if i < len(cells)-1 {
-			out.WriteString(strings.Repeat(" ", widths[i]-len([]rune(cell))))
+			gap := max(widths[i]-len([]rune(cell)), tableGap)
+			out.WriteString(strings.Repeat(" ", gap))
+			used += gap
 		}
 	}
+	return used
 }
 
 // sentence ends a row with the column NUMBERS, which begins after gap blanks at indent, broken between words to keep within
 // the width.
-func (w *tableWriter) sentence(out *bufio.Writer, text string, indent, gap int) {
+func (w *table) sentence(out *bufio.Writer, text string, indent, gap int) {
 	room := w.width - indent
 	if room < minNumbers {
 		indent, room = 2*tableGap, w.width-2*tableGap
@@ -176,6 +197,67 @@ func (w *tableWriter) sentence(out *bufio.Writer, text string, indent, gap int) 
 		used += n
 	}
 	out.WriteByte('\n')
+}
+
+// streamWriter shows each revision when it comes, in columns of fixed widths: what is longer, as IPv6 addresses are, moves the
+// rest of its row. With little room, the parties stand before the sentence.
+type streamWriter struct {
+	table
+	begun bool
+}
+
+var (
+	streamHead   = []string{"TIME (UTC)", "STATE", "SEVERITY", "WHAT", "OFFENDER", "VICTIM"}
+	streamWidths = []int{21, 8, 10, 21, 17, 19} // of "2006-01-02 15:04:05", "closed", "critical", "flood amplification", IPv4
+)
+
+const (
+	streamSeverity = 2                          // column
+	streamIndent   = 21 + 8 + 10 + 21 + 17 + 19 // of the last column
+	streamParties  = 4                          // the first column that there is room for or not
+)
+
+func (w *streamWriter) write(a *alert.Alert) error {
+	out := bufio.NewWriter(w.out)
+	if !w.begun {
+		w.begun = true
+		w.revision(out, streamHead, lipgloss.NewStyle(), "NUMBERS")
+	}
+	cells := []string{
+		time.Unix(0, int64(a.Time)).UTC().Format("2006-01-02 15:04:05"), printable(a.State.String()), printable(a.Severity.String()),
+		printable(a.Analyzer + " " + a.Kind), party(a.Subject), party(a.Victim),
+	}
+	w.revision(out, cells, styleOf(a.Severity), lasted(a)+printable(a.Summary))
+	return out.Flush()
+}
+
+func (w *streamWriter) flush() error { return nil }
+
+// revision prints a row and its sentence.
+func (w *streamWriter) revision(out *bufio.Writer, cells []string, style lipgloss.Style, numbers string) {
+	if w.width-streamIndent < minNumbers {
+		numbers = cells[streamParties] + " -> " + cells[streamParties+1] + ": " + numbers
+		cells = cells[:streamParties]
+	}
+	gap := streamIndent - w.row(out, cells, streamWidths, streamSeverity, style)
+	if gap < tableGap {
+		out.WriteByte('\n')
+		gap = streamIndent
+	}
+	w.sentence(out, numbers, streamIndent, gap)
+}
+
+// lasted tells how long the evidence of an alert went on that is closed.
+func lasted(a *alert.Alert) string {
+	d := time.Duration(a.Last - a.First)
+	if a.State != alert.Closed || d < 0 {
+		return ""
+	}
+	unit := time.Millisecond
+	if d > 10*time.Second {
+		unit = time.Second
+	}
+	return "after " + d.Round(unit).String() + ": "
 }
 
 func party(p *alert.Party) string {

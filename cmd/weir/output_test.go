@@ -19,7 +19,7 @@ func TestTableHostile(t *testing.T) {
 		Victim:  &alert.Party{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 2, Protocol: evil},
 	}
 	var out bytes.Buffer
-	w := &tableWriter{out: &out, width: tableWidth}
+	w := &tableWriter{table: table{out: &out, width: tableWidth}}
 	if err := w.write(a); err != nil {
 		t.Fatal(err)
 	}
