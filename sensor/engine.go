@@ -4,12 +4,10 @@
 package sensor
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
-	"sync"
 
 	"weir/analyzers"
 	"weir/analyzers/tally"
@@ -17,7 +15,6 @@ import (
 	"weir/decode/conn"
 	"weir/decode/slab"
 	"weir/sensor/alert"
-	"weir/sensor/capture"
 )
 
 // MaxWorkers is the most workers an engine runs: one a shard of the tallies.
@@ -26,7 +23,9 @@ const MaxWorkers = tally.Shards
 // Config sets an engine up.
 type Config struct {
 	Workers   int    // decoding goroutines, 1 to MaxWorkers; 0: one a core
-	Seed      uint64 // of hashes and sketches: fixed in replays, so that the same input gives the same output
+	Live      bool   // the engine is for live traffic: memory for a second set of tallies
+	Seed      uint64 // of the tables' hashes: fixed in replays, so that the same input gives the same output; live a secret of the process
+	SketchKey uint64 // of the sketches: live one secret of the site, so that epochs of its sensors merge; 0: as Seed
 	Conn      conn.Config
 	Tally     tally.Config
 	Alert     alert.Config
@@ -47,11 +46,12 @@ type Engine struct {
 	sinks   Sinks
 	decoder *decode.Decoder
 	conns   *conn.Tables
-	shards  []*tally.Shard
-	tallies *slab.Slab // memory of the shards
+	sets    [][]*tally.Shard // one; live two, so that a worker counts on while the judge merges
+	tallies *slab.Slab       // memory of the sets
 	workers []*worker
 	judge   *judge
-	ring    *ring
+	ring    *ring // of a replay
+	live    live  // of live traffic
 }
 
 // New reserves all memory that the engine will use. Close gives it back.
@@ -66,34 +66,24 @@ func New(cfg Config, sinks Sinks) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	shards, tallies, err := tally.NewShards(tally.Shards, cfg.Tally, cfg.Seed)
+	sets, tallies, err := tally.NewSets(Sets(cfg.Live), tally.Shards, cfg.Tally, cmp.Or(cfg.SketchKey, cfg.Seed))
 	if err != nil {
 		return nil, errors.Join(err, conns.Close())
 	}
-	e := &Engine{cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns, shards: shards, tallies: tallies}
-	for id := range cfg.Workers {
-		e.workers = append(e.workers, newWorker(e, id))
-	}
+	e := &Engine{cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns, sets: sets, tallies: tallies}
 	e.judge = newJudge(e)
+	e.live.keep.Store(&cfg.Keep)
+	e.live.wake, e.live.change = make(chan struct{}, 1), make(chan func([]analyzers.Analyzer, *alert.Manager))
 	return e, nil
+}
+
+// Sets is how many sets of tallies an engine has.
+func Sets(live bool) int {
+	if live {
+		return 2
+	}
+	return 1
 }
 
 // Close unmaps the tables.
 func (e *Engine) Close() error { return errors.Join(e.conns.Close(), e.tallies.Unmap()) }
-
-// Replay runs the whole of src. An error of the source does not void what came before it: all frames read are processed,
-// the alerts emitted, and the error returned with the summary. A cancelled context ends the input early.
-func (e *Engine) Replay(ctx context.Context, src capture.Source) (*Summary, error) {
-	e.ring = newRing(ctx, src, len(e.workers))
-	var wg sync.WaitGroup
-	for _, w := range e.workers {
-		wg.Go(w.run)
-	}
-	wg.Wait()
-	e.judge.finish()
-	err := e.ring.err
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return &e.judge.summary, err
-}

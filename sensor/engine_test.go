@@ -11,12 +11,19 @@ import (
 	"weir/sensor/capture"
 )
 
+// config is the engine's configuration by default.
+func config(workers int) Config {
+	return Config{
+		Workers: workers, Conn: conn.Defaults(), Tally: tally.Defaults(), Alert: alert.Defaults(),
+		Analyzers: analyzers.All(analyzers.Defaults()),
+	}
+}
+
 // replay runs captures through an engine as the command does, and returns the alerts as JSON lines.
 func replay(t testing.TB, workers int, records func(*conn.Record), paths ...string) ([]byte, *Summary, error) {
 	t.Helper()
-	cfg := Config{Workers: workers, Conn: conn.Defaults(), Tally: tally.Defaults(), Alert: alert.Defaults(), Analyzers: analyzers.All(analyzers.Defaults())}
 	var out []byte
-	e, err := New(cfg, Sinks{Record: records, Alert: func(a *alert.Alert) {
+	e, err := New(config(workers), Sinks{Record: records, Alert: func(a *alert.Alert) {
 		line, err := a.AppendLine(out)
 		if err != nil {
 			t.Fatal(err)

@@ -23,7 +23,8 @@ const (
 	discontinuity = 3600 * int64(1e9) / tally.Tick
 )
 
-// judge runs once a tick, on whichever worker closed it: merge, analyzers, alerts, summary.
+// judge runs once a tick: merge, analyzers, alerts, summary. One goroutine at a time: in a replay whichever worker closed the
+// tick, live its own.
 type judge struct {
 	e       *Engine
 	merger  *tally.Merger
@@ -49,10 +50,7 @@ func newJudge(e *Engine) *judge {
 
 // tick judges a tick, and says which one to close next: until, in which traffic goes on, or one before it without traffic.
 func (j *judge) tick(tick, until int64) int64 {
-	j.merge(tick)
-	if j.epoch.Link.Packets > 0 {
-		j.last = tick
-	}
+	j.merge(tick, j.e.sets[0])
 	j.drainRecords()
 	switch {
 	case tick+1 < until && tick < j.last+silence:
@@ -64,10 +62,13 @@ func (j *judge) tick(tick, until int64) int64 {
 }
 
 // merge makes the shards' counts one epoch and has it judged.
-func (j *judge) merge(tick int64) {
+func (j *judge) merge(tick int64, shards []*tally.Shard) {
 	e := &j.epoch
-	j.merger.Merge(e, tick, j.e.shards)
+	j.merger.Merge(e, tick, shards)
 	j.now = tick
+	if e.Link.Packets > 0 {
+		j.last = tick
+	}
 	j.summary.add(e)
 	j.view.Observe(e)
 	if !e.Empty() || tick <= j.last+silence {
@@ -136,40 +137,49 @@ func (j *judge) writeRecords() {
 }
 
 // finish closes the last tick, all connections and all alerts. No worker runs any more.
-func (j *judge) finish() {
-	r := j.e.ring
+func (j *judge) finish(c *course) {
+	tallies := make([]*tally.Shard, tally.Shards)
 	for _, w := range j.e.workers {
-		if r.started {
-			w.expire(r.tick)
+		if c.started {
+			w.expire(c.tick)
 		}
 		j.summary.RecordsLost += w.lost
+		for _, s := range w.shards {
+			tallies[s%tally.Shards] = w.tallies[s%tally.Shards]
+		}
 	}
 	j.drainRecords()
 	for s := range decode.Shards {
 		j.e.conns.Flush(s, &j.out)
 		for i := range j.out.Contacts {
-			c := &j.out.Contacts[i]
-			if c.Stage != conn.StageUnknown { // the end of input is nothing that a source did, nor a loss of the sensor
-				j.e.shards[c.Shard%tally.Shards].Contact(c)
+			step := &j.out.Contacts[i]
+			if step.Stage != conn.StageUnknown { // the end of input is nothing that a source did, nor a loss of the sensor
+				tallies[step.Shard%tally.Shards].Contact(step)
 			}
 		}
 		j.out.Contacts = j.out.Contacts[:0] // shard by shard: few at a time
 	}
 	j.writeFinal()
-	if r.started {
-		j.merge(r.tick)
+	if c.started {
+		j.merge(c.tick, tallies)
 		for _, a := range j.e.cfg.Analyzers {
 			a.Finish(j.found)
 		}
 	}
 	j.alerts.Flush(j.emit)
+	j.summary.Limits = j.limits()
+	j.summary.First, j.summary.Last = c.first, c.last
+	j.summary.Backward, j.summary.Discontinuities = c.backward, c.jumps
+}
+
+// limits is what the bounds of analyzers and alerts have cost so far.
+func (j *judge) limits() []analyzers.Cost {
 	stats := j.alerts.Stats()
-	j.summary.Limits = []analyzers.Cost{{Limit: "alerts closed early", N: stats.Early}, {Limit: "alerts folded", N: stats.Folded}}
+	all := []analyzers.Cost{{Limit: "alerts closed early", N: stats.Early}, {Limit: "alerts folded", N: stats.Folded}}
 	for _, a := range j.e.cfg.Analyzers {
 		if b, ok := a.(analyzers.Bounded); ok {
-			j.summary.Limits = append(j.summary.Limits, b.Costs()...)
+			all = append(all, b.Costs()...)
 		}
 	}
-	j.summary.First, j.summary.Last = r.first, r.last
-	j.summary.Backward, j.summary.Discontinuities = r.backward, r.jumps
+	return all
 }

@@ -46,13 +46,7 @@ type ring struct {
 	failed  bool  // nothing more to consume either: the blocks in hand cannot be trusted
 	err     error // of the source
 
-	tick     int64 // running maximum, of the last frame read
-	started  bool
-	lastTime int64
-	first    int64 // the earliest frame time
-	last     int64 // the latest
-	backward uint64
-	jumps    uint64 // of more than an hour
+	course // of the frames read
 
 	arrived int   // workers that wait for the tick to be judged
 	judged  int64 // ticks judged so far
@@ -122,27 +116,47 @@ func (r *ring) fail(err error) {
 // latest is the last frame time that the engine knows, ns: year 2116. Sums of times and timeouts stay within an int64.
 const latest = 1 << 62
 
+// course is how event time ran.
+type course struct {
+	started  bool
+	tick     int64 // running maximum
+	lastTime int64 // of the last frame
+	first    int64 // the earliest frame time
+	last     int64 // the latest
+	backward uint64
+	jumps    uint64 // of more than an hour
+}
+
+// frame takes the time of a frame, and says which tick was the last before it if a later one begins.
+func (c *course) frame(t int64) (over int64, closes bool) {
+	if c.started && t < c.lastTime {
+		c.backward++
+	}
+	tick := t / tally.Tick
+	if !c.started {
+		c.tick, c.started, c.first = tick, true, t
+	}
+	c.lastTime, c.first, c.last = t, min(c.first, t), max(c.last, t)
+	over = c.tick
+	if tick <= over {
+		return over, false
+	}
+	if tick-over > discontinuity {
+		c.jumps++
+	}
+	c.tick = tick
+	return over, true
+}
+
 // cutTicks splits the block's frames into runs of one tick, where ticks follow the running maximum of frame time. Whether
 // a block's last run closes its tick shows only with the next block: that one then starts with an empty closing run.
 func (r *ring) cutTicks(s *slot) {
 	s.cuts = s.cuts[:0]
 	for i := range s.block.Frames {
-		t := min(max(s.block.Frames[i].Time, 0), latest)
-		s.block.Frames[i].Time = t
-		if t < r.lastTime && r.started {
-			r.backward++
-		}
-		r.lastTime, r.first, r.last = t, min(r.first, t), max(r.last, t)
-		tick := t / tally.Tick
-		if !r.started {
-			r.tick, r.started, r.first = tick, true, t
-		}
-		if tick > r.tick {
-			if tick-r.tick > discontinuity {
-				r.jumps++
-			}
-			s.addCut(i, r.tick, r.workers, true, tick)
-			r.tick = tick
+		f := &s.block.Frames[i]
+		f.Time = min(max(f.Time, 0), latest)
+		if over, closes := r.frame(f.Time); closes {
+			s.addCut(i, over, r.workers, true, r.tick)
 		}
 	}
 	if len(s.block.Frames) > 0 {

@@ -15,7 +15,7 @@ import (
 // one. Packets to one service come from everywhere, so that each shard has an entry for it: fewer shards, fewer entries.
 const Shards = 16
 
-// Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 16 shards take 50 MB, the
+// Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 16 shards take 50 MB (of which a second set repeats 42), the
 // scratch of the merge 9 MB and an Epoch at most 17 MB; pages that no traffic ever used are not resident.
 type Config struct {
 	Services int           `yaml:"services"` // destination services: 208 bytes each; 16 × 4096 × 208 = 13.6 MB
@@ -88,21 +88,26 @@ type Shard struct {
 	used     bool   // anything was counted in this tick
 }
 
-// NewShards returns n empty shards whose sketches are keyed by key: fixed in replays, one secret of the site live. All their
-// tables are in one block of memory, which the caller unmaps when it no longer uses any of them.
-func NewShards(n int, cfg Config, key uint64) ([]*Shard, *slab.Slab, error) {
+// NewSets returns sets of n empty shards each, whose sketches are keyed by key: fixed in replays, one secret of the site
+// live. Shards of the same number share what they remember of contacts: while one set is merged its owner counts on in
+// another, but never in two at a time. All tables are in one block of memory, which the caller unmaps when it no longer uses
+// any of them.
+func NewSets(sets, n int, cfg Config, key uint64) ([][]*Shard, *slab.Slab, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, nil, err
 	}
-	m, err := slab.Map(n * cfg.bytes())
+	m, err := slab.Map(n * cfg.bytes(sets))
 	if err != nil {
 		return nil, nil, fmt.Errorf("tally: %w", err)
 	}
-	shards := make([]*Shard, n)
-	for i := range shards {
-		shards[i] = newShard(m, cfg, key)
+	all := make([][]*Shard, sets)
+	for range n {
+		memory := cfg.memory(m)
+		for i := range all {
+			all[i] = append(all[i], newShard(m, cfg, key, memory))
+		}
 	}
-	return shards, m, nil
+	return all, m, nil
 }
 
 // NewShard returns a shard alone, whose memory is on the heap. It panics if cfg.Check fails.
@@ -110,26 +115,36 @@ func NewShard(cfg Config, key uint64) *Shard {
 	if err := cfg.Check(); err != nil {
 		panic(err)
 	}
-	return newShard(slab.Heap(cfg.bytes()), cfg, key)
+	m := slab.Heap(cfg.bytes(1))
+	return newShard(m, cfg, key, cfg.memory(m))
 }
 
-// Bytes is the memory of the tables of all shards and of a Merger.
-func (c Config) Bytes() int { return Shards*c.bytes() + 2*c.merged()*int(unsafe.Sizeof(ref{})) }
+// Bytes is the memory of the tables of that many sets of shards and of a Merger.
+func (c Config) Bytes(sets int) int {
+	return Shards*c.bytes(sets) + 2*c.merged()*int(unsafe.Sizeof(ref{}))
+}
 
-// bytes is the memory of a shard's tables.
-func (c Config) bytes() int {
+// bytes is the memory of the tables of a shard in that many sets.
+func (c Config) bytes(sets int) int {
 	var m slab.Slab
-	newShard(&m, c, 0)
+	memory := c.memory(&m)
+	for range sets {
+		newShard(&m, c, 0, memory)
+	}
 	return m.Size()
 }
 
-func newShard(m *slab.Slab, cfg Config, key uint64) *Shard {
+func (c Config) memory(m *slab.Slab) memory {
+	return newMemory(m, c.Contacts, int16(c.Remember/time.Minute))
+}
+
+func newShard(m *slab.Slab, cfg Config, key uint64, contacts memory) *Shard {
 	k := newKeys(key)
 	s := &Shard{
 		services: newServices(m, cfg.Services, cfg.Hosts, k),
 		sources:  newSources(m, cfg.Sources, cfg.Details, k),
 		prints:   newPrints(m, cfg.Prints, k),
-		memory:   newMemory(m, cfg.Contacts, int16(cfg.Remember/time.Minute)),
+		memory:   contacts,
 		keys:     k,
 		key:      key,
 	}

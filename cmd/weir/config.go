@@ -113,7 +113,7 @@ func (c *config) check() error {
 }
 
 // tables is the memory that is reserved at the start.
-func (c *config) tables() int { return c.Connections.Bytes() + c.Tally.Bytes() }
+func (c *config) tables() int { return c.Connections.Bytes() + c.Tally.Bytes(1) }
 
 // hash identifies the settings in alerts: 12 hex digits of the SHA-256 of their canonical form.
 func (c *config) hash() (string, error) {

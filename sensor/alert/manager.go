@@ -90,11 +90,8 @@ type rank struct {
 
 // New returns a Manager; settings that are 0 get their default.
 func New(cfg Config) *Manager {
-	d := Defaults()
-	cfg.Sensor = cmp.Or(cfg.Sensor, d.Sensor)
-	cfg.MaxOpen, cfg.MaxNew = cmp.Or(cfg.MaxOpen, d.MaxOpen), cmp.Or(cfg.MaxNew, d.MaxNew)
-	return &Manager{
-		cfg: cfg, now: math.MinInt64, alerts: map[key]*entry{}, budget: map[rank]int{},
+	m := &Manager{
+		now: math.MinInt64, alerts: map[key]*entry{}, budget: map[rank]int{},
 		quiet: heap{place: 0, less: func(a, b *entry) bool {
 			return cmp.Or(cmp.Compare(a.closeAt, b.closeAt), cmp.Compare(a.sequence, b.sequence)) < 0
 		}},
@@ -102,10 +99,23 @@ func New(cfg Config) *Manager {
 			return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(a.sequence, b.sequence)) < 0
 		}},
 	}
+	m.Reconfigure(cfg)
+	return m
 }
 
 // Stats returns the counters.
 func (m *Manager) Stats() Stats { return m.stats }
+
+// Open is how many alerts are open, those that stand for folded findings included.
+func (m *Manager) Open() int { return len(m.alerts) }
+
+// Reconfigure changes the settings from now on; those that are 0 get their default. What is open stays open.
+func (m *Manager) Reconfigure(cfg Config) {
+	d := Defaults()
+	cfg.Sensor = cmp.Or(cfg.Sensor, d.Sensor)
+	cfg.MaxOpen, cfg.MaxNew = cmp.Or(cfg.MaxOpen, d.MaxOpen), cmp.Or(cfg.MaxNew, d.MaxNew)
+	m.cfg = cfg
+}
 
 // Add takes a finding of the tick whose link counters are given (nil: unknown); nothing of f is kept. Findings come in order
 // of time; one that is older than what was advanced to counts as of then.
