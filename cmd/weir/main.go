@@ -37,6 +37,7 @@ standard error. Exit codes: 0 done, 1 failed, 2 wrong use.`
 type cli struct {
 	Replay  replayCmd  `cmd:"" help:"Read captures and print the alerts in them."`
 	Alerts  alertsCmd  `cmd:"" help:"Follow the alerts of running sensors."`
+	Check   checkCmd   `cmd:"" help:"Check a configuration and say what it takes."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

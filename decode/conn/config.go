@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -74,14 +73,30 @@ func (c Config) shard() shardSizes {
 
 // Check tells which setting cannot be.
 func (c Config) Check() error {
-	for _, n := range []int{c.Conns, c.HalfOpen, c.Extras, c.Fragments} {
-		if n < decode.Shards || n > 1<<29 {
-			return fmt.Errorf("conn: table size %d is not between %d and %d", n, decode.Shards, 1<<29)
+	for _, f := range []struct {
+		name string
+		n    int
+	}{{"connections", c.Conns}, {"half_open", c.HalfOpen}, {"extras", c.Extras}, {"fragments", c.Fragments}} {
+		if f.n < decode.Shards || f.n > 1<<29 {
+			return fmt.Errorf("connections: %s is %d, must be %d to %d", f.name, f.n, decode.Shards, 1<<29)
 		}
 	}
-	for _, d := range []time.Duration{c.TCPAttempt, c.TCPHandshake, c.TCPIdle, c.TCPClose, c.TCPPartial, c.UDPIdle, c.DNSIdle, c.ICMPIdle, c.Fragment} {
-		if d <= 0 {
-			return errors.New("conn: timeouts must be positive")
+	for _, f := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"tcp_attempt", c.TCPAttempt},
+		{"tcp_handshake", c.TCPHandshake},
+		{"tcp_idle", c.TCPIdle},
+		{"tcp_close", c.TCPClose},
+		{"tcp_partial", c.TCPPartial},
+		{"udp_idle", c.UDPIdle},
+		{"dns_idle", c.DNSIdle},
+		{"icmp_idle", c.ICMPIdle},
+		{"fragment", c.Fragment},
+	} {
+		if f.d <= 0 {
+			return fmt.Errorf("connections: %s is %v, must be above 0", f.name, f.d)
 		}
 	}
 	return nil

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+type checkCmd struct {
+	File string `arg:"" optional:"" default:"/etc/weir/weir.yaml" help:"Configuration (YAML); default: ${default}."`
+}
+
+// Help is the long form of --help.
+func (*checkCmd) Help() string {
+	return `Reads a configuration as the other commands do and starts nothing. It prints 'FILE: ok' and the memory that the settings take
+(exit code 0), or one line FILE:LINE:COLUMN: MISTAKE for each mistake (exit code 2).
+
+Examples:
+  weir check
+  weir check new.yaml && sudo install -m 0644 new.yaml /etc/weir/weir.yaml
+
+A running sensor reads its file again when it changes, and on SIGHUP; a file with a mistake is not taken, and the log says why.
+Thresholds, windows, ports and filters change while it runs; sizes of tables and rings need a restart.`
+}
+
+// Run checks the file.
+func (c *checkCmd) Run(std *streams) error {
+	settings, err := readConfig(c.File)
+	if err != nil {
+		return c.mistakes(err)
+	}
+	fmt.Fprintf(std.out, "%s: ok\n", printable(c.File))
+	for _, s := range settings.shares() {
+		fmt.Fprintf(std.out, "  %-12s %s\n", s.name, s.size)
+	}
+	return nil
+}
+
+// mistakes gives each error of reading the file a line of its own, with its place in the file where that can be found.
+func (c *checkCmd) mistakes(err error) error {
+	text, readErr := os.ReadFile(c.File)
+	if readErr != nil {
+		return usageError{readErr}
+	}
+	var all []error
+	for line := range strings.Lines(err.Error()) { // errors.Join puts each of its errors on a line
+		line = strings.TrimPrefix(strings.TrimSpace(line), c.File+": ")
+		if line == "" {
+			continue
+		}
+		at, message := splitPosition(line)
+		if at == (place{}) {
+			at = locate(text, message)
+		}
+		all = append(all, usageError{fmt.Errorf("%s%v: %s", c.File, at, message)})
+	}
+	return errors.Join(all...)
+}
+
+// share is a part of the memory that the settings take.
+type share struct{ name, size string }
+
+// shares are the parts of memory_mib, and what they leave.
+func (c *config) shares() []share {
+	connections, tables, found := c.Connections.Bytes(), c.tables(), c.Analyzers.Bytes()
+	left := c.MemoryMiB<<20 - tables - found - goHeap
+	return []share{
+		{"connections", mebibytes(connections)},
+		{"tally", mebibytes(tables - connections)},
+		{"analyzers", mebibytes(found)},
+		{"engine", mebibytes(goHeap) + " at least"},
+		{"memory_mib", fmt.Sprintf("%d MiB, of which %s are free", c.MemoryMiB, mebibytes(left))},
+	}
+}
+
+func mebibytes(n int) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
