@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,9 @@ func (c *Config) address(dir string) (url, where string, err error) {
 	}
 	path := filepath.Join(dir, urlFile)
 	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return "", "", fmt.Errorf("nats: %w: only the user of the sensor, and root, may read its alerts", err)
+	}
 	if err != nil {
 		return "", "", fmt.Errorf("nats: %w: no sensor has run with the state folder %s, and nats.servers names no other server", err, dir)
 	}
