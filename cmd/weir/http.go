@@ -9,12 +9,35 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
+
+// metricsConfig says where the metrics are served.
+type metricsConfig struct {
+	Listen string `yaml:"listen"` // address and port; empty: nowhere
+}
+
+func defaultMetrics() metricsConfig { return metricsConfig{Listen: "127.0.0.1:9470"} }
+
+// Check tells what cannot be listened on, without trying.
+func (c *metricsConfig) Check() error {
+	if c.Listen == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("metrics: listen is %q, must be an address and a port, as in 127.0.0.1:9470, or empty", c.Listen)
+	}
+	return nil
+}
 
 const index = `weir: a packet sensor
 

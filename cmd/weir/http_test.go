@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"weir/sensor"
+	"weir/sensor/bus"
 )
 
 // serveTest serves m on a free port until the test ends, and asks it.
@@ -135,6 +137,20 @@ func TestHTTPSlowClient(t *testing.T) {
 	}
 }
 
+func TestMetricsConfig(t *testing.T) {
+	if c := defaultMetrics(); c.Check() != nil || c.Listen != "127.0.0.1:9470" {
+		t.Errorf("the default is %+v", c)
+	}
+	for listen, good := range map[string]bool{
+		"": true, ":9470": true, "[::1]:9470": true, "localhost:9470": true, "127.0.0.1": false, "9470": false, "::1:9470": false, "127.0.0.1:http": false,
+		"127.0.0.1:70000": false,
+	} {
+		if err := (&metricsConfig{listen}).Check(); (err == nil) != good {
+			t.Errorf("%q: %v", listen, err)
+		}
+	}
+}
+
 func TestServeErrors(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -169,5 +185,48 @@ func TestServeOpen(t *testing.T) {
 		if got := strings.Contains(log.String(), "other hosts"); got != want {
 			t.Errorf("%s: said so is %v: %s", addr, got, &log)
 		}
+	}
+}
+
+// TestMetricsOfBus scrapes a real bus with its server inside: what was given to it is published, and its end is told.
+func TestMetricsOfBus(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cfg := bus.Defaults()
+	cfg.Listen = "127.0.0.1:0"
+	b, err := bus.Open(t.Context(), cfg, bus.Identity{Site: "home", Sensor: "tap"}, dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMetrics(observed{
+		Started: time.Now(), Status: func() *sensor.Status { return &sensor.Status{} }, Bus: b.Stats, Ready: b.Ready,
+	})
+	for i := range 7 {
+		if err := b.Alert("scan", "high", fmt.Sprint(i, ".1"), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Health(newHealthReporter(m).message(time.Now()))
+	ask := serveTest(t, m, false)
+	body := ""
+	for until := time.Now().Add(10 * time.Second); !strings.Contains(body, "\nweir_bus_published_total{kind=\"alert\"} 7\n"); {
+		if time.Now().After(until) {
+			t.Fatalf("the alerts were not published:\n%s", body)
+		}
+		_, _, body = ask("GET", "/metrics", "")
+	}
+	if !strings.Contains(body, "\nweir_bus_accepted_total{kind=\"health\"} 1\n") || !strings.Contains(body, "\nweir_bus_connected 1\n") {
+		t.Error(body)
+	}
+	if code, _, why := ask("GET", "/readyz", ""); code != 200 {
+		t.Errorf("/readyz: %d %s", code, why)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if code, _, why := ask("GET", "/readyz", ""); code != 503 || strings.Count(why, "\n") != 1 {
+		t.Errorf("/readyz of a closed bus: %d %q", code, why)
 	}
 }
