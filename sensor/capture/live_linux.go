@@ -98,6 +98,7 @@ func (l *afPacket) share(worker int) liveShare {
 		k.ports = append(k.ports, ports[i])
 	}
 	if len(ports) == 1 {
+		ports[0].patience = idleTimeout
 		return ports[0]
 	}
 	return newMerge(ports, l.quit)

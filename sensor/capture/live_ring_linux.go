@@ -18,7 +18,7 @@ import (
 // How long a reader waits.
 const (
 	pollTimeout  = 5 * time.Millisecond  // of the kernel's poll: what a block with few frames waits for more
-	idleTimeout  = 20 * time.Millisecond // Next without frames
+	idleTimeout  = 20 * time.Millisecond // of Next without frames
 	blockSpan    = 10 * time.Millisecond // from a block's first frame to its last
 	brokenPause  = 2 * time.Millisecond  // between looks at a ring whose interface is gone
 	accountEvery = 100 * time.Millisecond
@@ -40,16 +40,17 @@ type ring struct {
 // port is a worker's place at an interface. Its ring comes and goes with the interface. All methods but drops are for the
 // goroutine that reads it.
 type port struct {
-	link   *link
-	worker int
-	ring   *ring // nil: none now
-	stamps stamps
-	held   bool // data and info are of a frame that did not fit into the last block
-	data   []byte
-	info   gopacket.CaptureInfo
-	until  int64 // event time: never goes backwards
-	broken int64 // monotonic ns: when the ring was found to be useless; 0: it is not
-	ended  bool
+	link     *link
+	worker   int
+	patience time.Duration // of Next, without frames; 0: one poll
+	ring     *ring         // nil: none now
+	stamps   stamps
+	held     bool // data and info are of a frame that did not fit into the last block
+	data     []byte
+	info     gopacket.CaptureInfo
+	until    int64 // event time: never goes backwards
+	broken   int64 // monotonic ns: when the ring was found to be useless; 0: it is not
+	ended    bool
 
 	accounted int64 // monotonic ns
 	kernel    atomic.Uint64
@@ -127,7 +128,7 @@ func (p *port) poll(b *Block, began int64) bool {
 			p.end()
 			return false
 		}
-		if p.link.broken.Load() || now-began >= int64(idleTimeout) {
+		if p.link.broken.Load() || now-began >= int64(p.patience) {
 			return false
 		}
 	}
@@ -369,7 +370,7 @@ func (k *link) explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return fmt.Errorf("capture: %s: no permission to capture; run it with sudo, or give it the right: sudo setcap cap_net_raw+ep weir: %w", k.name, err)
-	case strings.Contains(err.Error(), "packet_rx_ring"):
+	case strings.Contains(err.Error(), "packet_rx_ring") || errors.Is(err, unix.ENOMEM):
 		return fmt.Errorf("capture: %s: the kernel refuses ring memory; set capture.ring_mib lower: %w", k.name, err)
 	}
 	return fmt.Errorf("capture: %s: %w", k.name, err)
