@@ -103,11 +103,16 @@ func (e *Engine) Live(sources []capture.LiveSource) (*Summary, error) {
 // SetKeep replaces Config.Keep while the engine runs.
 func (e *Engine) SetKeep(keep func(*decode.Packet) bool) { e.live.keep.Store(&keep) }
 
-// Reconfigure has change run between two ticks of a live engine, on the goroutine that owns what it is given. It waits until
-// the engine takes it, at most until done is closed.
+// Reconfigure runs change between two ticks of a live engine, on the goroutine that owns what it is given, and waits for it;
+// done calls it off.
 func (e *Engine) Reconfigure(done <-chan struct{}, change func([]analyzers.Analyzer, *alert.Manager)) {
+	ran := make(chan struct{})
 	select {
-	case e.live.change <- change:
+	case e.live.change <- func(all []analyzers.Analyzer, alerts *alert.Manager) {
+		change(all, alerts)
+		close(ran)
+	}:
+		<-ran
 	case <-done:
 	}
 }

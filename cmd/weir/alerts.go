@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,15 +80,12 @@ func (c *alertsCmd) Run(ctx context.Context, std *streams) error {
 }
 
 // bus is where to read, and whose alerts.
-func (c *alertsCmd) bus(*config) (cfg bus.Config, site string) {
-	cfg, site = bus.Defaults(), "default"
+func (c *alertsCmd) bus(settings *config) (cfg bus.Config, site string) {
+	cfg = settings.NATS
 	if len(c.NATS) > 0 {
 		cfg.Servers = c.NATS
 	}
-	if c.Site != "" {
-		site = c.Site
-	}
-	return cfg, site
+	return cfg, cmp.Or(c.Site, settings.Site)
 }
 
 // options are what the server can choose by; now is the wall clock.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"weir/sensor"
 )
 
 type checkCmd struct {
@@ -27,6 +29,9 @@ Thresholds, windows, ports and filters change while it runs; sizes of tables and
 // Run checks the file.
 func (c *checkCmd) Run(std *streams) error {
 	settings, err := readConfig(c.File)
+	if err == nil {
+		err = settings.checkLive(1)
+	}
 	if err != nil {
 		return c.mistakes(err)
 	}
@@ -63,14 +68,15 @@ type share struct{ name, size string }
 
 // shares are the parts of memory_mib, and what they leave.
 func (c *config) shares() []share {
-	connections, tables, found := c.Connections.Bytes(), c.tables(), c.Analyzers.Bytes()
+	found, tables := c.Analyzers.Bytes(), c.liveTables(1)
 	left := c.MemoryMiB<<20 - tables - found - goHeap
 	return []share{
-		{"connections", mebibytes(connections)},
-		{"tally", mebibytes(tables - connections)},
+		{"connections", mebibytes(c.Connections.Bytes())},
+		{"tally", mebibytes(c.Tally.Bytes(sensor.Sets(true)))},
+		{"rings", fmt.Sprintf("%d MiB an interface", c.Capture.RingMiB)},
 		{"analyzers", mebibytes(found)},
 		{"engine", mebibytes(goHeap) + " at least"},
-		{"memory_mib", fmt.Sprintf("%d MiB, of which %s are free", c.MemoryMiB, mebibytes(left))},
+		{"memory_mib", fmt.Sprintf("%d MiB, of which %s are free with one interface", c.MemoryMiB, mebibytes(left))},
 	}
 }
 

@@ -18,30 +18,54 @@ import (
 
 	"weir/analyzers"
 	"weir/analyzers/tally"
+	"weir/decode"
 	"weir/decode/conn"
+	"weir/decode/filter"
 	"weir/sensor"
 	"weir/sensor/alert"
+	"weir/sensor/bus"
+	"weir/sensor/capture"
+	"weir/sensor/host"
 )
 
 // config is the configuration file: the sections of the components, each with its defaults. deploy/weir.yaml shows and
 // explains every setting.
 type config struct {
-	MemoryMiB   int              `yaml:"memory_mib"`
-	Connections conn.Config      `yaml:"connections"`
-	Tally       tally.Config     `yaml:"tally"`
-	Analyzers   analyzers.Config `yaml:"analyzers"`
-	Alerts      alert.Config     `yaml:"alerts"`
+	Site        string             `yaml:"site"`
+	Sensor      string             `yaml:"sensor"` // empty: the host's name
+	MemoryMiB   int                `yaml:"memory_mib"`
+	Filter      string             `yaml:"filter"`
+	Privacy     string             `yaml:"privacy"`
+	Capture     capture.LiveConfig `yaml:"capture"`
+	Connections conn.Config        `yaml:"connections"`
+	Tally       tally.Config       `yaml:"tally"`
+	Analyzers   analyzers.Config   `yaml:"analyzers"`
+	Alerts      alert.Config       `yaml:"alerts"`
+	NATS        bus.Config         `yaml:"nats"`
+	Metrics     metricsConfig      `yaml:"metrics"`
+	Log         logConfig          `yaml:"log"`
+}
+
+type logConfig struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
 }
 
 func defaults() config {
 	alerts := alert.Defaults()
 	alerts.Sensor = "" // the command's business
 	return config{
-		MemoryMiB:   512,
+		Site:        "default",
+		MemoryMiB:   768,
+		Privacy:     "openings",
+		Capture:     capture.LiveDefaults(),
 		Connections: conn.Defaults(),
 		Tally:       tally.Defaults(),
 		Analyzers:   analyzers.Defaults(),
 		Alerts:      alerts,
+		NATS:        bus.Defaults(),
+		Metrics:     defaultMetrics(),
+		Log:         logConfig{Level: "info", Format: "text"},
 	}
 }
 
@@ -98,26 +122,58 @@ func position(text []byte, err error) string {
 	return ""
 }
 
-// goHeap is what the engine needs besides its tables: blocks, decoded packets, epochs, alerts.
+// goHeap is what a run needs besides its tables: blocks, decoded packets, epochs, alerts, and live the server inside.
 const goHeap = 128 << 20
+
+// Bytes of a frame that are kept live, unless capture.snaplen says so.
+const (
+	openingsSnaplen = 2048 // the openings of applications with their names
+	headersSnaplen  = 256  // all headers, tunnels included
+)
 
 // check tells which setting cannot be.
 func (c *config) check() error {
-	if err := cmp.Or(c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check()); err != nil {
+	if err := cmp.Or(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check()); err != nil {
 		return err
 	}
-	if need := c.tables() + c.Analyzers.Bytes() + goHeap; need > c.MemoryMiB<<20 {
-		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink connections, tally or analyzers", c.MemoryMiB, need>>20+1)
+	if c.Site == "" {
+		return errors.New("site is empty")
+	}
+	if _, err := c.filter(""); err != nil {
+		return fmt.Errorf("filter: %w", err)
+	}
+	if c.Privacy != "openings" && c.Privacy != "headers" {
+		return fmt.Errorf(`privacy is %q, must be "openings" or "headers"`, c.Privacy)
+	}
+	if _, err := host.Logger(io.Discard, c.Log.Level, c.Log.Format); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	return c.room(c.replayTables())
+}
+
+// checkLive tells whether the memory suffices for live capture from so many interfaces.
+func (c *config) checkLive(interfaces int) error { return c.room(c.liveTables(interfaces)) }
+
+// room tells whether there is memory for tables of so many bytes and all else.
+func (c *config) room(tables int) error {
+	if need := tables + c.Analyzers.Bytes() + goHeap; need > c.MemoryMiB<<20 {
+		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink capture, connections, tally or analyzers", c.MemoryMiB, need>>20+1)
 	}
 	return nil
 }
 
-// tables is the memory that is reserved at the start.
-func (c *config) tables() int { return c.Connections.Bytes() + c.Tally.Bytes(1) }
+// replayTables is the memory that is reserved at the start of a replay.
+func (c *config) replayTables() int { return c.Connections.Bytes() + c.Tally.Bytes(sensor.Sets(false)) }
 
-// hash identifies the settings in alerts: 12 hex digits of the SHA-256 of their canonical form.
+// liveTables is the memory that is reserved at the start of live capture: tables and rings.
+func (c *config) liveTables(interfaces int) int {
+	return c.Connections.Bytes() + c.Tally.Bytes(sensor.Sets(true)) + interfaces*c.Capture.RingMiB<<20
+}
+
+// hash identifies the settings in alerts: 12 hex digits of the SHA-256 of the canonical form of those that decide what is
+// found.
 func (c *config) hash() (string, error) {
-	text, err := yaml.Marshal(c)
+	text, err := yaml.Marshal([]any{c.Filter, c.Connections, c.Tally, c.Analyzers, c.Alerts})
 	if err != nil {
 		return "", err
 	}
@@ -125,15 +181,52 @@ func (c *config) hash() (string, error) {
 	return hex.EncodeToString(sum[:6]), nil
 }
 
-// engine is the engine's configuration. It also tells the Go runtime its share of the memory: the limit less the tables,
-// which are off its heap.
-func (c *config) engine() (sensor.Config, error) {
+// engine is the engine's configuration for tables of so many bytes. It also tells the Go runtime its share of the memory:
+// the limit less the tables, which are off its heap.
+func (c *config) engine(tables int) (sensor.Config, error) {
 	hash, err := c.hash()
 	if err != nil {
 		return sensor.Config{}, err
 	}
-	debug.SetMemoryLimit(int64(c.MemoryMiB<<20 - c.tables()))
+	debug.SetMemoryLimit(int64(c.MemoryMiB<<20 - tables))
 	out := sensor.Config{Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers)}
 	out.Alert.Hash = hash
 	return out, nil
+}
+
+// live is the configuration of live capture.
+func (c *config) live() capture.LiveConfig {
+	live := c.Capture
+	if live.Snaplen == 0 {
+		live.Snaplen = openingsSnaplen
+		if c.Privacy == "headers" {
+			live.Snaplen = headersSnaplen
+		}
+	}
+	return live
+}
+
+// filter is that of the command line, else that of the file, else nil.
+func (c *config) filter(flag string) (*filter.Filter, error) {
+	if expression := cmp.Or(flag, c.Filter); expression != "" {
+		return filter.Parse(expression)
+	}
+	return nil, nil
+}
+
+// keep is the filter as the engine takes it; nil keeps every packet.
+func keep(f *filter.Filter) func(*decode.Packet) bool {
+	if f == nil {
+		return nil
+	}
+	return f.Match
+}
+
+// sensorName is the sensor's name in alerts and subjects.
+func (c *config) sensorName() string {
+	name := c.Sensor
+	if name == "" {
+		name, _ = os.Hostname()
+	}
+	return cmp.Or(name, "sensor")
 }

@@ -36,6 +36,7 @@ standard error. Exit codes: 0 done, 1 failed, 2 wrong use.`
 // cli is the command line; each command is a field with a Run method in a file of its own.
 type cli struct {
 	Replay  replayCmd  `cmd:"" help:"Read captures and print the alerts in them."`
+	Sense   senseCmd   `cmd:"" help:"Watch network interfaces and publish the alerts."`
 	Alerts  alertsCmd  `cmd:"" help:"Follow the alerts of running sensors."`
 	Check   checkCmd   `cmd:"" help:"Check a configuration and say what it takes."`
 	Version versionCmd `cmd:"" help:"Print the version."`

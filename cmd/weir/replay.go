@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"weir/decode/conn"
-	"weir/decode/filter"
 	"weir/sensor"
 	"weir/sensor/alert"
 	"weir/sensor/capture"
@@ -51,18 +50,15 @@ func (c *replayCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := settings.engine()
+	f, err := settings.filter(c.Filter)
+	if err != nil {
+		return usageError{err}
+	}
+	cfg, err := settings.engine(settings.replayTables())
 	if err != nil {
 		return err
 	}
-	cfg.Workers, cfg.Outer = c.Workers, c.FlowsFormat == "zeek"
-	if c.Filter != "" {
-		f, err := filter.Parse(c.Filter)
-		if err != nil {
-			return usageError{err}
-		}
-		cfg.Keep = f.Match
-	}
+	cfg.Workers, cfg.Outer, cfg.Keep = c.Workers, c.FlowsFormat == "zeek", keep(f)
 	want, err := c.expected()
 	if err != nil {
 		return err

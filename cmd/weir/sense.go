@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir/decode/conn"
+	"weir/decode/filter"
+	"weir/sensor"
+	"weir/sensor/alert"
+	"weir/sensor/bus"
+	"weir/sensor/capture"
+	"weir/sensor/host"
+)
+
+type senseCmd struct {
+	Interface []string `short:"i" required:"" placeholder:"IF" help:"Network interface to listen on. Repeatable: the two sides of a tap are one link."`
+	State     string   `placeholder:"DIR" default:"/var/lib/weir" type:"path" help:"State folder (default: ${default})."`
+	Config    string   `placeholder:"FILE" help:"Configuration (YAML); deploy/weir.yaml shows every setting. It is read again on SIGHUP and when it changes."`
+	Filter    string   `placeholder:"EXPR" help:"Judge only packets that match, in the words of tcpdump; in place of the configuration's."`
+	Workers   int      `placeholder:"N" help:"Rings and worker threads, 1 to ${workers} (default: one a core)."`
+	Format    string   `enum:"auto,table,jsonl,none" default:"auto" help:"Of the alerts on standard output: table, jsonl, none, or auto: a table on a terminal."`
+	Pprof     bool     `help:"Serve Go's profiles beside the metrics."`
+	Quiet     bool     `short:"q" help:"No summary at the end."`
+}
+
+// Help is the long form of --help.
+func (*senseCmd) Help() string {
+	return `Watches a mirror port, a tap or the traffic of this host. It changes nothing in that traffic. Alerts are published on NATS (by
+default on a server inside this process) and printed; 'weir alerts' follows them from elsewhere. It needs CAP_NET_RAW.
+
+Examples:
+  sudo weir sense -i eth1
+  sudo weir sense -i eth1 --state ./state --filter 'not port 4789' --format jsonl | jq .summary
+  weir doctor -i eth1            what keeps this machine from capturing well
+  curl localhost:9470/metrics    what it sees, and what it loses
+
+SIGINT and SIGTERM end it when what was captured is judged and what was found is published; a second one ends it at once.`
+}
+
+// drainTime is how long the end waits for the bus; what is not published by then waits in the outbox for the next start.
+const drainTime = 10 * time.Second
+
+// healthEvery is how often a sensor tells how it is.
+const healthEvery = 10 * time.Second
+
+// sensing is a running sensor.
+type sensing struct {
+	cmd      *senseCmd
+	std      *streams
+	log      *slog.Logger
+	mu       sync.Mutex // of settings
+	settings config
+	state    *host.State
+	bus      *bus.Bus
+	metrics  *metrics
+	web      *http.Server
+	printer  *printer
+	run      atomic.Pointer[sensingRun] // the present one
+	watched  bool                       // the engine was run, and is closed
+	site     uint64                     // key of the sketches
+	counted  [alert.SeverityCount]uint64
+	line     []byte
+	record   []byte
+}
+
+// sensingRun is one life of the engine. There is more than one only when the wall clock was set far back.
+type sensingRun struct {
+	live   *capture.Live
+	engine *sensor.Engine
+	reset  atomic.Bool // the clock was set so far back that time has to begin anew
+}
+
+// Run watches until it is told to stop.
+func (c *senseCmd) Run(ctx context.Context, std *streams) error {
+	settings, err := readConfig(c.Config)
+	if err == nil {
+		if err = settings.checkLive(len(c.Interface)); err != nil {
+			err = usageError{err}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if c.Workers < 0 || c.Workers > sensor.MaxWorkers {
+		return usageError{fmt.Errorf("--workers: %d is not within 1 to %d", c.Workers, sensor.MaxWorkers)}
+	}
+	f, err := settings.filter(c.Filter)
+	if err != nil {
+		return usageError{err}
+	}
+	log, err := host.Logger(std.err, settings.Log.Level, settings.Log.Format)
+	if err != nil {
+		return usageError{err}
+	}
+	s := &sensing{cmd: c, std: std, log: log, settings: settings}
+	begin := time.Now()
+	if err := s.open(ctx, f); err != nil {
+		return errors.Join(err, s.close())
+	}
+	sum, err := s.watch(ctx)
+	err = errors.Join(err, s.close())
+	if !c.Quiet && sum != nil {
+		s.tell(sum, time.Since(begin))
+	}
+	return err
+}
+
+// open takes all that the sensor needs, the interfaces last: from then on their rings fill.
+func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
+	if s.state, err = host.OpenState(s.cmd.State); err != nil {
+		return err
+	}
+	s.state.Log = s.log
+	key, err := s.state.Secret("sketch.key", 8)
+	if err != nil {
+		return err
+	}
+	s.site = binary.LittleEndian.Uint64(key)
+	id := bus.Identity{Site: s.settings.Site, Sensor: s.settings.sensorName()}
+	if s.bus, err = bus.Open(ctx, s.settings.NATS, id, s.state.Dir(), s.log); err != nil {
+		return err
+	}
+	s.metrics = newMetrics(s.observed(id))
+	if at := s.settings.Metrics.Listen; at != "" {
+		if s.web, err = serveHTTP(at, s.metrics.handler(s.cmd.Pprof), s.log); err != nil {
+			return err
+		}
+	}
+	s.printer = newPrinter(s.cmd.Format, s.std.out, s.log)
+	if err := s.start(f); err != nil {
+		return err
+	}
+	return host.Privileges(s.access(), s.log)
+}
+
+// observed is what the metrics see of the sensor.
+func (s *sensing) observed(id bus.Identity) observed {
+	return observed{
+		Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: s.bus.Stats, Ready: s.bus.Ready,
+		Status: func() *sensor.Status {
+			if r := s.run.Load(); r != nil {
+				return r.engine.Status()
+			}
+			return nil
+		},
+		Interfaces: func() []capture.InterfaceStatus {
+			if r := s.run.Load(); r != nil {
+				return r.live.Interfaces()
+			}
+			return nil
+		},
+		Correction: func() time.Duration {
+			if r := s.run.Load(); r != nil {
+				return r.live.Clock()
+			}
+			return 0
+		},
+	}
+}
+
+// access is what is still needed when all is open.
+func (s *sensing) access() host.Access {
+	a := host.Access{Capabilities: []string{"CAP_NET_RAW"}, ReadWrite: []string{s.state.Dir()}}
+	n := &s.settings.NATS
+	for _, file := range []string{s.cmd.Config, n.Credentials, n.NKey, n.CA, n.Certificate, n.Key} {
+		if file != "" {
+			a.ReadOnly = append(a.ReadOnly, filepath.Dir(file))
+		}
+	}
+	if len(n.Servers) > 0 {
+		a.ReadOnly = append(a.ReadOnly, host.NameFiles()...)
+	}
+	return a
+}
+
+// start opens the interfaces and makes an engine for them.
+func (s *sensing) start(f *filter.Filter) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	workers := s.cmd.Workers
+	if workers == 0 {
+		workers = min(runtime.GOMAXPROCS(0), sensor.MaxWorkers)
+	}
+	r := new(sensingRun)
+	var err error
+	if r.live, err = openLive(s.settings.live(), s.cmd.Interface, workers, f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
+		return err
+	}
+	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface)))
+	if err != nil {
+		return errors.Join(err, r.live.Close())
+	}
+	cfg.Live, cfg.Workers, cfg.Keep, cfg.SketchKey, cfg.Seed = true, r.live.Workers(), keep(f), s.site, secret()
+	cfg.Alert.Sensor = s.settings.sensorName()
+	sinks := sensor.Sinks{Alert: s.alert}
+	if s.bus.FlowsEnabled() {
+		sinks.Record = s.flow
+	}
+	if r.engine, err = sensor.New(cfg, sinks); err != nil {
+		return errors.Join(err, r.live.Close())
+	}
+	s.run.Store(r)
+	return nil
+}
+
+// secret is a random seed: who knows it can make the tables slow.
+func secret() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails (crypto/rand)
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// event tells what happened to the interfaces and the clock.
+func (s *sensing) event(r *sensingRun, e capture.LiveEvent) {
+	level := slog.LevelWarn
+	if e.Kind == capture.InterfaceUp || e.Kind == capture.InterfaceReopened {
+		level = slog.LevelInfo
+	}
+	s.log.Log(context.Background(), level, e.String())
+	if e.Kind == capture.ClockReset {
+		s.log.Warn("event time begins anew: what was known of connections and sources is forgotten")
+		r.reset.Store(true)
+		r.live.Stop()
+	}
+}
+
+// watch runs the engine until ctx ends, and what goes on beside it.
+func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
+	s.watched = true
+	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go s.pulse(beside)
+	go s.reload(beside)
+	go host.Watchdog(beside, func() bool { return s.metrics.pulse.alive(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
+	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
+	s.notify(host.Ready)
+	for {
+		r := s.run.Load()
+		ended := context.AfterFunc(ctx, func() {
+			s.notify(host.Stopping)
+			r.live.Stop()
+		})
+		sum, err := r.engine.Live(r.sources())
+		ended()
+		err = errors.Join(err, r.live.Close())
+		if err != nil || ctx.Err() != nil || !r.reset.Load() {
+			stop()
+			return sum, errors.Join(err, r.engine.Close())
+		}
+		if err := errors.Join(s.start(s.filter()), r.engine.Close()); err != nil {
+			return sum, err
+		}
+	}
+}
+
+// filter is the one in use.
+func (s *sensing) filter() *filter.Filter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, _ := s.settings.filter(s.cmd.Filter) // was parsed before
+	return f
+}
+
+func (r *sensingRun) sources() (all []capture.LiveSource) {
+	for w := range r.live.Workers() {
+		all = append(all, r.live.Source(w))
+	}
+	return all
+}
+
+func (s *sensing) notify(state string) {
+	if err := host.Notify(state); err != nil {
+		s.log.Warn("the service manager cannot be told", "error", err)
+	}
+}
+
+// pulse publishes the health messages.
+func (s *sensing) pulse(ctx context.Context) {
+	reporter := newHealthReporter(s.metrics)
+	ticker := time.NewTicker(healthEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			s.bus.Health(reporter.message(now))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// alert hands a revision on: to the bus, which keeps it, to the metrics and to standard output. On the judge's goroutine.
+func (s *sensing) alert(a *alert.Alert) {
+	if a.State == alert.Closed {
+		s.counted[a.Severity]++
+	}
+	line, err := a.AppendLine(s.line[:0])
+	if err == nil {
+		s.line = line
+		err = s.bus.Alert(a.Analyzer, a.Severity.String(), fmt.Sprintf("%s.%d", a.ID, a.Rev), line[:len(line)-1])
+	}
+	if err != nil {
+		s.log.Error("an alert is not safe on disk", "id", a.ID, "rev", a.Rev, "error", err)
+	}
+	s.metrics.alert(a, time.Now())
+	s.printer.put(a)
+}
+
+// flow publishes a connection at its end. On the judge's goroutine.
+func (s *sensing) flow(r *conn.Record) {
+	s.record = r.AppendJSON(s.record[:0])
+	s.bus.Flow(s.record[:len(s.record)-1])
+}
+
+// close gives back what was opened, the last first.
+func (s *sensing) close() (err error) {
+	if r := s.run.Load(); r != nil && !s.watched {
+		err = errors.Join(r.live.Close(), r.engine.Close())
+	}
+	if s.printer != nil {
+		err = errors.Join(err, s.printer.close())
+	}
+	if s.bus != nil {
+		drain, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		if left := s.bus.Close(drain); left != nil {
+			s.log.Warn("not all could be published; the rest waits for the next start", "left", left)
+		}
+	}
+	if s.web != nil {
+		err = errors.Join(err, s.web.Close())
+	}
+	if s.state != nil {
+		err = errors.Join(err, s.state.Close())
+	}
+	return err
+}
+
+// tell says on standard error what the sensor did.
+func (s *sensing) tell(sum *sensor.Summary, took time.Duration) {
+	if s.cmd.Format == "table" || s.cmd.Format == "auto" && isTerminal(s.std.out) {
+		fmt.Fprintln(s.std.err)
+	}
+	printSummary(s.std.err, &outcome{Summary: sum, alerts: s.counted, took: took})
+}
