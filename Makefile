@@ -3,13 +3,13 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # Programs that tests and benchmarks run, and the Debian packages they come in.
-TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd
+TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test bench bench-peers fuzz golden generate lint demo install dist clean packages
+.PHONY: build test bench bench-peers fuzz golden generate lint demo install unit dist clean packages
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
@@ -22,6 +22,7 @@ test: packages
 	$(GO) test -timeout 30m ./...
 	$(GO) test -timeout 30m -tags soak -run TestSoak -v ./sensor
 	tools/fuzz 3s
+	$(MAKE) unit
 	if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -timeout 20m -short ./decode/conn ./sensor/...; \
 	else echo "left out: the race detector (it needs gcc)"; fi
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
@@ -60,17 +61,24 @@ demo: build
 	@echo 'weir replay pcaps/scan/nmap-sS-vertical'
 	@bin/weir replay --format table pcaps/scan/nmap-sS-vertical/in.pcap*
 
+# The program, its configuration and the service; what is in /etc already is kept. DESTDIR and PREFIX as usual.
 install: build
-	install -D -m 0755 bin/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -D -m 0644 deploy/weir.yaml $(DESTDIR)/etc/weir/weir.yaml
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' deploy/install bin/weir
 
+# systemd's own check of the service, and its exposure score.
+unit: build
+	tools/unit-check bin/weir
+
+# Tarballs of a static program with all that an operator installs, and their checksums.
 dist:
+	rm -rf dist
 	for arch in amd64 arm64; do \
 		d=dist/weir-$(VERSION)-linux-$$arch; mkdir -p $$d && \
-		GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$d/weir ./cmd/weir && \
-		cp README.md LICENSE CHANGELOG.md deploy/weir.yaml $$d/ && \
-		tar -C dist -czf $$d.tar.gz $$(basename $$d) || exit 1; \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$d/weir ./cmd/weir && \
+		cp README.md LICENSE CHANGELOG.md deploy/weir.yaml deploy/weir.default deploy/weir.service deploy/install $$d/ && \
+		tar -C dist --owner=0 --group=0 --numeric-owner --sort=name -czf $$d.tar.gz $$(basename $$d) || exit 1; \
 	done
+	cd dist && sha256sum *.tar.gz | tee SHA256SUMS
 
 clean:
 	rm -rf bin dist
