@@ -38,6 +38,7 @@ type cli struct {
 	Replay  replayCmd  `cmd:"" help:"Read captures and print the alerts in them."`
 	Sense   senseCmd   `cmd:"" help:"Watch network interfaces and publish the alerts."`
 	Alerts  alertsCmd  `cmd:"" help:"Follow the alerts of running sensors."`
+	Doctor  doctorCmd  `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
 	Check   checkCmd   `cmd:"" help:"Check a configuration and say what it takes."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
