@@ -17,10 +17,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -47,7 +45,7 @@ type Bus struct {
 	log    *slog.Logger
 	boot   uint64
 	outbox *outbox
-	server *server.Server // nil: outside
+	server *inside // nil: outside
 
 	ctx     context.Context // of connections and goroutines
 	cancel  context.CancelFunc
@@ -66,6 +64,7 @@ type Bus struct {
 
 	connected atomic.Bool
 	open      atomic.Bool // connected, and the streams were looked at
+	stuck     atomic.Bool // the server inside does not store messages
 	state     sync.Mutex
 	lastErr   error    // why there is no connection
 	streamErr error    // why streams are missing
@@ -149,12 +148,11 @@ func Open(ctx context.Context, cfg Config, id Identity, dir string, log *slog.Lo
 		return nil, err
 	}
 	if cfg.embedded() {
-		var token string
-		if b.server, token, err = startServer(&b.cfg, dir, log); err != nil {
+		if b.server, err = startServer(&b.cfg, dir, log); err != nil {
 			b.cancel()
 			return nil, errors.Join(err, b.outbox.close())
 		}
-		opts = append(opts, nats.InProcessServer(b.server), nats.Token(token))
+		opts = append(opts, nats.InProcessServer(b.server), nats.Token(b.server.token))
 	}
 	b.work.Go(func() { b.keep(opts) })
 	b.work.Go(b.publish)
@@ -216,7 +214,7 @@ func (b *Bus) unwritten(r record, err error) error {
 
 // mend says what to do about a disk that takes no more.
 func (b *Bus) mend(err error) string {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if diskFull(err) {
 		return "make room for " + b.dir + "; alerts are published from memory meanwhile"
 	}
 	return "look after the disk of " + b.dir + "; alerts are published from memory meanwhile"

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	ackTimeout   = 5 * time.Second // then a message is published again, with the same id
+	ackTimeout   = 3 * time.Second // then a message is published again, with the same id
 	lookTimeout  = 5 * time.Second
 	lookAgain    = time.Minute // streams as they should be
 	lookSoon     = time.Second // streams that are missing, at first
@@ -136,6 +136,9 @@ func (b *Bus) connect(opts []nats.Option) *nats.Conn {
 
 // lookAfter creates the streams that are missing and notes how the others are. It reports whether all are there.
 func (b *Bus) lookAfter(want []jetstream.StreamConfig) bool {
+	if b.server != nil && (b.stuck.Swap(false) || !b.server.JetStreamEnabled()) {
+		b.server.mend()
+	}
 	ctx, cancel := context.WithTimeout(b.ctx, lookTimeout)
 	defer cancel()
 	differ, err := ensureStreams(ctx, b.js, want)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -223,7 +224,23 @@ func (o *outbox) append(k Kind, r *record, sync bool) error {
 			return errFull
 		}
 	}
+	err := o.write(k, r)
+	for k == Alert && diskFull(err) && len(o.queues[Flow].segments) > 0 { // also on a full disk flows go first
+		o.evict(&o.queues[Flow])
+		err = o.write(k, r)
+	}
+	if err == nil && sync {
+		return o.queues[k].file.Sync()
+	}
+	return err
+}
+
+func diskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// write puts a record at the end of the newest segment, and its number into it.
+func (o *outbox) write(k Kind, r *record) error {
 	q := &o.queues[k]
+	size := int64(r.size())
 	if err := o.rotate(q, k, size); err != nil {
 		return err
 	}
@@ -231,6 +248,7 @@ func (o *outbox) append(k Kind, r *record, sync bool) error {
 	r.number = q.next
 	o.buffer = r.append(o.buffer[:0])
 	if _, err := q.file.WriteAt(o.buffer, s.size); err != nil {
+		r.number = 0
 		_ = q.file.Truncate(s.size) // if that fails too, it is a torn end to whoever starts next
 		return err
 	}
@@ -241,12 +259,7 @@ func (o *outbox) append(k Kind, r *record, sync bool) error {
 	s.last = r.number
 	o.bytes += size
 	q.next++
-	if k == Alert {
-		if sync {
-			return q.file.Sync()
-		}
-		o.dirty = true
-	}
+	o.dirty = o.dirty || k == Alert
 	return nil
 }
 
@@ -405,7 +418,10 @@ func (o *outbox) acknowledge(k Kind, number uint64) {
 	defer o.mu.Unlock()
 	q := &o.queues[k]
 	q.acknowledged = max(q.acknowledged, number)
-	for len(q.segments) > 0 && q.segments[0].last <= q.acknowledged && (len(q.segments) > 1 || q.file == nil) {
+	for len(q.segments) > 0 && q.segments[0].last <= q.acknowledged {
+		if q.file != nil && len(q.segments) == 1 && q.segments[0].size < o.segment/4 {
+			break // it takes more
+		}
 		o.remove(q)
 	}
 }
@@ -466,8 +482,10 @@ func (o *outbox) openCursor() error {
 		o.health.Damaged++
 		o.log.Error("outbox: the cursor is damaged and was set aside; all that the outbox holds is sent, some of it again", "kept", aside)
 	}
-	o.cursor, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	return err
+	if o.cursor, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return err
+	}
+	return o.writeCursor(o.saved) // so that it has its place when the disk is full
 }
 
 func (o *outbox) readCursor(b []byte) bool {
@@ -489,14 +507,21 @@ func (o *outbox) saveCursor() error {
 	if now == o.saved {
 		return nil
 	}
+	if err := o.writeCursor(now); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.saved = now
+	o.mu.Unlock()
+	return nil
+}
+
+func (o *outbox) writeCursor(now [2]uint64) error {
 	b := binary.LittleEndian.AppendUint64(nil, now[Alert])
 	b = binary.LittleEndian.AppendUint64(b, now[Flow])
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	if _, err := o.cursor.WriteAt(b, 0); err != nil {
-		return err
-	}
-	o.saved = now
-	return nil
+	_, err := o.cursor.WriteAt(b, 0)
+	return err
 }
 
 // close ends all writing. Segments of which all is acknowledged go.

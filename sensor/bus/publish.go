@@ -227,7 +227,11 @@ func (p *publisher) hold(l *lane, err error) {
 	}
 	l.backoff = min(max(2*l.backoff, firstRetry), lastRetry)
 	l.until = now.Add(l.backoff)
-	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+	late := errors.Is(err, jetstream.ErrAsyncPublishTimeout)
+	if late && p.server != nil { // it is in this process: no answer within seconds means that its disk fails
+		p.stuck.Store(true)
+	}
+	if late || errors.Is(err, jetstream.ErrNoStreamResponse) {
 		signal(p.look)
 	}
 	if p.open.Load() { // else it is said already
@@ -304,6 +308,7 @@ func (p *publisher) end() {
 		l := &p.lanes[k]
 		for _, f := range l.flights {
 			if f.number == 0 && !f.done {
+				p.flying[k].Add(-1)
 				p.put(l.kind, f.record)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
 )
 
 // Files of the embedded server in the state folder.
@@ -27,32 +28,46 @@ const (
 
 const tokenBytes = 24
 
+// inside is the embedded server.
+type inside struct {
+	*server.Server
+	token   string
+	storage server.JetStreamConfig
+	mended  time.Time
+	log     *slog.Logger
+}
+
+const (
+	mendRoom  = 1 << 20 // bytes
+	mendEvery = 10 * time.Second
+)
+
 // startServer starts the embedded server and waits until it serves.
-func startServer(cfg *Config, dir string, log *slog.Logger) (s *server.Server, token string, err error) {
-	token, err = keptToken(filepath.Join(dir, tokenFile), log)
+func startServer(cfg *Config, dir string, log *slog.Logger) (*inside, error) {
+	token, err := keptToken(filepath.Join(dir, tokenFile), log)
 	if err != nil {
-		return nil, "", fmt.Errorf("nats: %w", err)
+		return nil, fmt.Errorf("nats: %w", err)
 	}
 	store := filepath.Join(dir, storeFolder)
 	if err := os.MkdirAll(store, 0o700); err != nil {
-		return nil, "", fmt.Errorf("nats: %w", err)
+		return nil, fmt.Errorf("nats: %w", err)
 	}
 	if err := os.Chmod(store, 0o700); err != nil {
-		return nil, "", fmt.Errorf("nats: %w", err)
+		return nil, fmt.Errorf("nats: %w", err)
 	}
 	host, portText, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
-		return nil, "", fmt.Errorf("nats: listen: %w", err)
+		return nil, fmt.Errorf("nats: listen: %w", err)
 	}
 	port, err := strconv.Atoi(portText)
 	if err != nil {
-		return nil, "", fmt.Errorf("nats: listen: %w", err)
+		return nil, fmt.Errorf("nats: listen: %w", err)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
 	if err := portFree(cfg.Listen); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	opts := &server.Options{
 		ServerName: "weir", Host: host, Port: port, Authorization: token, NoSigs: true, MaxConn: 1024,
@@ -64,12 +79,12 @@ func startServer(cfg *Config, dir string, log *slog.Logger) (s *server.Server, t
 		opts.TLS, opts.TLSTimeout = true, connectTimeout.Seconds()
 		opts.TLSConfig, err = server.GenTLSConfig(&server.TLSConfigOpts{CertFile: cfg.Certificate, KeyFile: cfg.Key})
 		if err != nil {
-			return nil, "", fmt.Errorf("nats: certificate and key: %w", err)
+			return nil, fmt.Errorf("nats: certificate and key: %w", err)
 		}
 	}
-	s, err = server.NewServer(opts)
+	s, err := server.NewServer(opts)
 	if err != nil {
-		return nil, "", fmt.Errorf("nats: %w", err)
+		return nil, fmt.Errorf("nats: %w", err)
 	}
 	lines := &serverLog{log: log, fatal: make(chan string, 1)}
 	s.SetLoggerV2(lines, false, false, false)
@@ -77,14 +92,32 @@ func startServer(cfg *Config, dir string, log *slog.Logger) (s *server.Server, t
 	if err := serves(s, lines, cfg); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, "", err
+		return nil, err
 	}
 	if err := writeURL(filepath.Join(dir, urlFile), s, host, token, cfg); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, "", fmt.Errorf("nats: %w", err)
+		return nil, fmt.Errorf("nats: %w", err)
 	}
-	return s, token, nil
+	return &inside{Server: s, token: token, log: log, storage: server.JetStreamConfig{
+		MaxMemory: opts.JetStreamMaxMemory, MaxStore: opts.JetStreamMaxStore, StoreDir: store,
+		SyncInterval: opts.SyncInterval, SyncAlways: opts.SyncAlways, Strict: true,
+	}}, nil
+}
+
+// mend starts the server's storage anew, if there is room on the disk: JetStream gives a stream up for good at the first write
+// that fails, and itself when the disk is full. What it acknowledged stays; what it did not is sent again.
+func (s *inside) mend() {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(s.storage.StoreDir, &disk); err != nil || disk.Bavail*uint64(disk.Bsize) < mendRoom || time.Since(s.mended) < mendEvery {
+		return
+	}
+	s.mended = time.Now()
+	s.log.Warn("NATS: the server inside does not store messages: its storage is started anew")
+	config := s.storage
+	if err := errors.Join(s.ShutdownJetStream(), s.EnableJetStream(&config)); err != nil {
+		s.log.Error("NATS: the server inside has no storage: is there room for it?", "folder", s.storage.StoreDir, "err", err)
+	}
 }
 
 // serves waits until the server takes connections, or says why it does not.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -52,6 +53,9 @@ func ensureStreams(ctx context.Context, js jetstream.JetStream, want []jetstream
 		}
 		if one != nil {
 			err = errors.Join(err, fmt.Errorf("stream %s: %w%s", w.Name, one, remedy(one)))
+			if errors.Is(one, nats.ErrNoResponders) || ctx.Err() != nil {
+				return differ, err // the others would say the same
+			}
 			continue
 		}
 		if s != nil {
@@ -67,7 +71,7 @@ func ensureStreams(ctx context.Context, js jetstream.JetStream, want []jetstream
 func remedy(err error) string {
 	var api *jetstream.APIError
 	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return ": enable JetStream on the server, for this account"
 	case !errors.As(err, &api):
 		return ""
