@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,20 +30,29 @@ func sensorBus(t *testing.T) (*bus.Bus, string) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	b := openBus(t, dir, "127.0.0.1:0")
+	t.Cleanup(func() { closeBus(t, b) })
+	return b, dir
+}
+
+func openBus(t *testing.T, dir, listen string) *bus.Bus {
+	t.Helper()
 	cfg := bus.Defaults()
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = listen
 	b, err := bus.Open(t.Context(), cfg, bus.Identity{Site: "default", Sensor: "s1"}, dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := b.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return b, dir
+	return b
+}
+
+func closeBus(t *testing.T, b *bus.Bus) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := b.Close(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 // publish sends alerts and waits until the server has them.
@@ -235,6 +246,47 @@ func TestAlertsNew(t *testing.T) {
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
+	}
+}
+
+// TestAlertsRestart follows a sensor that is stopped and started again: nothing is missed, nothing comes twice.
+func TestAlertsRestart(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b := openBus(t, dir, listen)
+	want := publish(t, b, storyOf(1, "scan", "vertical", alert.High)...)
+	cmd, out, stderr := following(t, "--state", dir, "--since", "1h")
+	for n := 2; n < 5; n++ {
+		for _, line := range want {
+			if got, err := out.ReadString('\n'); err != nil || got != line {
+				t.Fatalf("%v\n%s\ngot  %swant %s", err, stderr, got, line)
+			}
+		}
+		closeBus(t, b)
+		b = openBus(t, dir, listen)
+		want = publish(t, b, storyOf(n, "scan", "vertical", alert.High)...)
+	}
+	defer closeBus(t, b)
+	last := make([]string, 0, len(want))
+	for range want {
+		line, _ := out.ReadString('\n')
+		last = append(last, line)
+	}
+	if !slices.Equal(last, want) {
+		t.Errorf("got  %q\nwant %q", last, want)
+	}
+	_ = cmd.Process.Signal(os.Interrupt)
+	rest, _ := io.ReadAll(out)
+	if err := cmd.Wait(); err != nil || len(rest) > 0 || stderr.String() != "12 revisions of alerts: 4 open, 4 update, 4 closed\n" {
+		t.Errorf("%v: %q, %s", err, rest, stderr)
 	}
 }
 

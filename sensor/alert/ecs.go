@@ -125,7 +125,7 @@ type ecsWeir struct {
 // AppendECS appends the revision as a document of the Elastic Common Schema, newline included.
 //
 // The subject is the source, the victim the destination; nobody has none. event.id is id.rev. Numbers that Elasticsearch
-// would refuse to index (a long is signed, a float has 32 bits) become the nearest that it takes.
+// would refuse to index become the greatest that it takes: counts 2^63-1, measures 2^62.
 func (a *Alert) AppendECS(b []byte) ([]byte, error) {
 	r := a.rule()
 	name := a.Analyzer + "." + a.Kind
@@ -236,4 +236,5 @@ func (a *Alert) ecsWeir() ecsWeir {
 
 func signed(n uint64) uint64 { return min(n, math.MaxInt64) }
 
-func float(v float64) float64 { return max(-math.MaxFloat32, min(v, math.MaxFloat32)) }
+// float keeps within what fits a long, too: JSON shows a whole float64 as an integer.
+func float(v float64) float64 { return max(-1<<62, min(v, 1<<62)) }

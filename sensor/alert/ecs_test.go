@@ -121,7 +121,8 @@ func indexable(v any) error {
 			}
 		}
 	case json.Number:
-		if f, err := v.Float64(); err != nil || !isInteger(v) && math.Abs(f) > math.MaxFloat32 {
+		whole := !strings.ContainsAny(v.String(), ".eE")
+		if f, err := v.Float64(); err != nil || whole && !isInteger(v) || math.Abs(f) > math.MaxFloat32 {
 			return fmt.Errorf("%v cannot be indexed", v)
 		}
 	}

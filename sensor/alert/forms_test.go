@@ -127,7 +127,7 @@ func drawAlert(r *rapid.T) *Alert {
 	}
 	texts := func(name string) []string { return rapid.SliceOfN(rapid.Just(text(name)), 0, 3).Draw(r, name) }
 	float := func(name string) float64 {
-		return rapid.SampledFrom([]float64{0, 1, -1, 0.1, 1e300, math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64}).Draw(r, name)
+		return rapid.SampledFrom([]float64{0, 1, -1, 0.1, 1e19, 1e300, math.MaxFloat64, -math.MaxFloat64, math.SmallestNonzeroFloat64}).Draw(r, name)
 	}
 	at := func(name string) Time {
 		return Time(rapid.OneOf(rapid.SampledFrom([]int64{0, math.MinInt64, math.MaxInt64, base}), rapid.Int64()).Draw(r, name))
