@@ -175,6 +175,7 @@ var verdicts = []struct {
 		i.RSS.Key, i.Hashed = []byte(strings.Repeat("\x6d\x5a", 20)), hashFields{"tcp4": hashSource}
 	}, Note, "not symmetric", "hkey"},
 	{"rss", ixgbe, func(_ *Facts, i *Interface, _ *Sample) { i.RSS.Table = round(128, 4) }, Warn, "12 of 16 queues without traffic", "sudo ethtool -X eth1 equal 16"},
+	{"rss", ena, func(_ *Facts, i *Interface, _ *Sample) { i.RSS.Key = nil }, OK, "does not tell how it spreads", "-"},
 	{"rss", ena, func(_ *Facts, i *Interface, _ *Sample) { i.RSS = nil }, OK, "does not need it", "-"},
 	{"rss", ena, func(f *Facts, i *Interface, _ *Sample) { i.RSS, f.Settings.Fanout = nil, "qm" }, Warn, "does not tell", "fanout: hash"},
 

@@ -63,8 +63,20 @@ var interfaceChecks = []struct {
 	name  string
 	check func(f *Facts, i *Interface) Result
 }{
-	{"link", link}, {"driver", driver}, {"master", master}, {"merging", merging}, {"vlan", vlanOffload}, {"queues", queues}, {"rss", rss},
-	{"ring", ring}, {"irq", irq}, {"pause", pause}, {"mtu", mtu}, {"errors", wireErrors}, {"drops", interfaceDrops}, {"xdp", xdp},
+	{"link", link},
+	{"driver", driver},
+	{"master", master},
+	{"merging", merging},
+	{"vlan", vlanOffload},
+	{"queues", queues},
+	{"rss", rss},
+	{"ring", ring},
+	{"irq", irq},
+	{"pause", pause},
+	{"mtu", mtu},
+	{"errors", wireErrors},
+	{"drops", interfaceDrops},
+	{"xdp", xdp},
 	{"own_traffic", ownTraffic},
 }
 
@@ -72,16 +84,33 @@ var hostChecks = []struct {
 	name  string
 	check func(f *Facts) Result
 }{
-	{"capabilities", capabilities}, {"packet_socket", packetSocket}, {"kernel", kernel}, {"backlog", backlog}, {"memory", memory},
-	{"huge_pages", hugePages}, {"clock", clock}, {"cpu", processors}, {"jit", jit}, {"gate", gate}, {"landlock", landlock},
+	{"capabilities", capabilities},
+	{"packet_socket", packetSocket},
+	{"kernel", kernel},
+	{"backlog", backlog},
+	{"memory", memory},
+	{"huge_pages", hugePages},
+	{"clock", clock},
+	{"cpu", processors},
+	{"jit", jit},
+	{"gate", gate},
+	{"landlock", landlock},
 }
 
 var trafficChecks = []struct {
 	name  string
 	check func(f *Facts, s *Sample) Result
 }{
-	{"traffic", arrived}, {"mirror", mirror}, {"one_way", oneWay}, {"doubled", doubled}, {"super_packets", superPackets}, {"snaplen", snaplen},
-	{"encapsulation", encapsulation}, {"unread", unread}, {"kernel_drops", kernelDrops}, {"load", load},
+	{"traffic", arrived},
+	{"mirror", mirror},
+	{"one_way", oneWay},
+	{"doubled", doubled},
+	{"super_packets", superPackets},
+	{"snaplen", snaplen},
+	{"encapsulation", encapsulation},
+	{"unread", unread},
+	{"kernel_drops", kernelDrops},
+	{"load", load},
 }
 
 // Examine runs every check. The gravest come first; within a status the order is that of the checks.

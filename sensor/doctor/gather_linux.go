@@ -64,7 +64,7 @@ func host() Host {
 	var t unix.Timex
 	if state, err := unix.Adjtimex(&t); err == nil {
 		h.Unsynced = state == timeError || t.Status&unix.STA_UNSYNC != 0
-		h.ClockError = int64(t.Maxerror)
+		h.ClockError = int64(t.Maxerror) //nolint:unconvert // 32 bits on some machines
 	}
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	h.BTF = err == nil

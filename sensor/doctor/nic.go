@@ -189,7 +189,7 @@ func rss(f *Facts, i *Interface) Result {
 	switch {
 	case n <= 1:
 		return ok("one receive queue: both directions of a connection stay in order")
-	case i.RSS == nil || len(i.RSS.Key) == 0 && i.RSS.Function == "":
+	case i.RSS == nil || len(i.RSS.Key) == 0 && !i.RSS.symmetric():
 		if f.needsRSS() {
 			return warn("%s does not tell how it spreads packets over its %d queues", i.Name, n).do("# in the configuration: capture.fanout: hash").
 				because("fanout " + f.Settings.Fanout + " needs a card that puts both directions of a connection on one queue")

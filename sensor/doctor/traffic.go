@@ -64,8 +64,17 @@ var tunnelNames = [tunnelKinds]struct {
 	name   string
 	mirror bool
 }{
-	{"GRE", true}, {"ERSPAN", true}, {"IP in IP", false}, {"6in4", false}, {"4in6", false}, {"Teredo", false}, {"VXLAN", true},
-	{"GENEVE", true}, {"GTP", false}, {"L2TP", false}, {"AYIYA", false},
+	{"GRE", true},
+	{"ERSPAN", true},
+	{"IP in IP", false},
+	{"6in4", false},
+	{"4in6", false},
+	{"Teredo", false},
+	{"VXLAN", true},
+	{"GENEVE", true},
+	{"GTP", false},
+	{"L2TP", false},
+	{"AYIYA", false},
 }
 
 func oneWay(_ *Facts, s *Sample) Result {
