@@ -3,7 +3,9 @@ package capture
 import (
 	"fmt"
 	"math/bits"
+	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"weir/decode"
@@ -147,6 +149,21 @@ type InterfaceStatus struct {
 	Dropped      uint64 // packets before the tap (rx_dropped, rx_missed_errors)
 	Errors       uint64 // packets that arrived broken (rx_errors)
 	SuperPackets uint64 // frames longer than the interface sends: segments that were joined, or not yet split, by offloads
+}
+
+// forbidden says how to get the right to capture.
+func forbidden(name string, err error) error {
+	return fmt.Errorf("capture: %s: no permission to capture; run it with sudo, or give it the right: sudo setcap cap_net_raw+ep weir: %w", name, err)
+}
+
+// absent says that there is no interface of a name, and which there are.
+func absent(name string) error {
+	var names []string
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return fmt.Errorf("capture: no interface %s; there are %s", name, strings.Join(names, ", "))
 }
 
 // liveSnaplen is how much of a frame is kept if the configuration leaves it open: openings of connections are read.

@@ -80,6 +80,15 @@ func (c *clock) check() {
 	c.event(time.Duration(step))
 }
 
+// clockEvent tells of a step.
+func clockEvent(step time.Duration) LiveEvent {
+	kind := ClockStepped
+	if step < -clockReset {
+		kind = ClockReset
+	}
+	return LiveEvent{Kind: kind, Step: step}
+}
+
 // ahead is how far event time is ahead of the wall clock.
 func (s *span) ahead(mono int64) int64 {
 	if s.lead == 0 {

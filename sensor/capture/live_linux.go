@@ -3,11 +3,9 @@ package capture
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +71,7 @@ func OpenLive(cfg LiveConfig, interfaces []string, workers int, f *filter.Filter
 	}
 	l.arena = liveArena(l.snaplen)
 	l.hold = int64(2*cfg.BlockTimeout + retireSlack)
-	l.clock = newClock(readClocks, l.clockStepped)
+	l.clock = newClock(readClocks, func(step time.Duration) { event(clockEvent(step)) })
 	l.filter.Store(&kernelFilter{f: f, snaplen: l.snaplen})
 	for i, name := range interfaces {
 		if slices.Contains(interfaces[:i], name) {
@@ -142,14 +140,6 @@ func (l *afPacket) free() {
 	if l.netlink != nil {
 		l.netlink.Close()
 	}
-}
-
-func (l *afPacket) clockStepped(step time.Duration) {
-	kind := ClockStepped
-	if step < -clockReset {
-		kind = ClockReset
-	}
-	l.event(LiveEvent{Kind: kind, Step: step})
 }
 
 // start runs the watcher in the network namespace of the calling thread, and waits until it has opened all interfaces.
@@ -288,16 +278,6 @@ func (f *kernelFilter) program(k *link) []bpf.RawInstruction {
 
 // linkKinds are the link types by the kernel's hardware types (ARPHRD_…, linux/if_arp.h) as netlink.Link names them.
 var linkKinds = map[string]decode.LinkType{"ether": decode.LinkEthernet, "loopback": decode.LinkEthernet, "none": decode.LinkRaw, "rawip": decode.LinkRaw}
-
-// absent says that there is no interface of a name, and which there are.
-func absent(name string) error {
-	var names []string
-	all, _ := net.Interfaces()
-	for _, i := range all {
-		names = append(names, i.Name)
-	}
-	return fmt.Errorf("capture: no interface %s; there are %s", name, strings.Join(names, ", "))
-}
 
 // lookup asks the kernel for an interface. The error is netlink.LinkNotFoundError if there is none.
 func (l *afPacket) lookup(name string) (*netlink.LinkAttrs, error) {

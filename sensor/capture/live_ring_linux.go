@@ -369,7 +369,7 @@ func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 func (k *link) explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return fmt.Errorf("capture: %s: no permission to capture; run it with sudo, or give it the right: sudo setcap cap_net_raw+ep weir: %w", k.name, err)
+		return forbidden(k.name, err)
 	case strings.Contains(err.Error(), "packet_rx_ring") || errors.Is(err, unix.ENOMEM):
 		return fmt.Errorf("capture: %s: the kernel refuses ring memory; set capture.ring_mib lower: %w", k.name, err)
 	}
