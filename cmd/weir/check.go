@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"weir/sensor"
 )
@@ -30,37 +28,18 @@ Thresholds, windows, ports and filters change while it runs; sizes of tables and
 func (c *checkCmd) Run(std *streams) error {
 	settings, err := readConfig(c.File)
 	if err == nil {
-		err = settings.checkLive(1)
+		if text, failed := os.ReadFile(c.File); failed == nil { // a replay needs less
+			err = mistakes(c.File, text, settings.checkLive(1))
+		}
 	}
 	if err != nil {
-		return c.mistakes(err)
+		return err
 	}
 	fmt.Fprintf(std.out, "%s: ok\n", printable(c.File))
 	for _, s := range settings.shares() {
 		fmt.Fprintf(std.out, "  %-12s %s\n", s.name, s.size)
 	}
 	return nil
-}
-
-// mistakes gives each error of reading the file a line of its own, with its place in the file where that can be found.
-func (c *checkCmd) mistakes(err error) error {
-	text, readErr := os.ReadFile(c.File)
-	if readErr != nil {
-		return usageError{readErr}
-	}
-	var all []error
-	for line := range strings.Lines(err.Error()) { // errors.Join puts each of its errors on a line
-		line = strings.TrimPrefix(strings.TrimSpace(line), c.File+": ")
-		if line == "" {
-			continue
-		}
-		at, message := splitPosition(line)
-		if at == (place{}) {
-			at = locate(text, message)
-		}
-		all = append(all, usageError{fmt.Errorf("%s%v: %s", c.File, at, message)})
-	}
-	return errors.Join(all...)
 }
 
 // share is a part of the memory that the settings take.

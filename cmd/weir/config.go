@@ -81,7 +81,7 @@ func readConfig(path string) (config, error) {
 		return c, usageError{err}
 	}
 	if err := c.parse(text); err != nil {
-		return c, usageError{fmt.Errorf("%s: %w", path, err)}
+		return c, mistakes(path, text, err)
 	}
 	return c, nil
 }
@@ -133,7 +133,7 @@ const (
 
 // check tells which setting cannot be.
 func (c *config) check() error {
-	if err := cmp.Or(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check()); err != nil {
+	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check()); err != nil {
 		return err
 	}
 	if c.Site == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,20 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
+
+// mistakes are the errors of reading a configuration, each by itself and with its place in the file, where that can be found:
+// FILE:LINE:COLUMN: MISTAKE.
+func mistakes(path string, text []byte, err error) error {
+	var all []error
+	for _, e := range causes(err) {
+		at, message := splitPosition(e.Error())
+		if at == (place{}) {
+			at = locate(text, message)
+		}
+		all = append(all, usageError{fmt.Errorf("%s%v: %s", path, at, message)})
+	}
+	return errors.Join(all...)
+}
 
 // place is a line and column of a file, both from 1; the zero place is unknown.
 type place struct{ line, column int }

@@ -56,17 +56,17 @@ func keys(t *testing.T, text []byte) map[string]any {
 // TestConfigErrors shows that mistakes are told with their place, and not passed over.
 func TestConfigErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"unknown key", "alerts:\n  max_opened: 3\n", "[2:3]"},
-		{"repeated key", "memory_mib: 512\nmemory_mib: 600\n", "[2:1]"},
-		{"wrong type", "analyzers:\n  scan:\n    hosts: many\n", "[3:12]"},
-		{"bad duration", "connections:\n  udp_idle: 5 parsecs\n", "[2:13]"},
+		{"unknown key", "alerts:\n  max_opened: 3\n", ":2:3: "},
+		{"repeated key", "memory_mib: 512\nmemory_mib: 600\n", ":2:1: "},
+		{"wrong type", "analyzers:\n  scan:\n    hosts: many\n", ":3:12: "},
+		{"bad duration", "connections:\n  udp_idle: 5 parsecs\n", ":2:13: "},
 		{"second document", "memory_mib: 512\n---\nmemory_mib: 600\n", "more than one YAML document"},
 		{"out of range", "analyzers:\n  scan:\n    benign: 1.5\n", "benign"},
 		{"tables above the limit", "memory_mib: 100\n", "memory_mib is 100"},
 		{"tally above the limit", "tally:\n  contacts: 67108864\n", "memory_mib is 768"},
 		{"scan above the limit", "analyzers:\n  scan:\n    sources: 1048576\n", "memory_mib is 768"},
 		{"flood above the limit", "analyzers:\n  flood:\n    max_victims: 1048576\n", "memory_mib is 768"},
-		{"no YAML", "{{{", "[1:"},
+		{"no YAML", "{{{", ":1:"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "weir.yaml")
