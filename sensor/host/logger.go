@@ -25,7 +25,7 @@ func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, fmt.Errorf("log: format is %q, must be text or json", format)
+	return nil, fmt.Errorf("format is %q, must be text or json", format)
 }
 
 func parseLevel(name string) (slog.Level, error) {
@@ -34,7 +34,7 @@ func parseLevel(name string) (slog.Level, error) {
 			return l, nil
 		}
 	}
-	return 0, fmt.Errorf("log: level is %q, must be debug, info, warn or error", name)
+	return 0, fmt.Errorf("level is %q, must be debug, info, warn or error", name)
 }
 
 // maxMessages is how many messages Limited tells apart; all further ones count as one.
