@@ -179,7 +179,9 @@ func (b *Bus) Alert(analyzer, severity, msgID string, payload []byte) error {
 	r := record{boot: b.boot, sequence: c.sequence.Add(1), subject: b.names.alert(analyzer, severity), id: msgID, payload: payload}
 	err := b.outbox.append(Alert, &r, b.cfg.Sync == 0)
 	if err == nil {
-		signal(b.written)
+		if b.cfg.Sync > 0 {
+			signal(b.written)
+		}
 		signal(b.wake)
 		return nil
 	}

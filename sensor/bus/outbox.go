@@ -62,6 +62,7 @@ type segment struct {
 	size        int64
 	found       bool // at the start, so what it lost is counted already
 	gone        bool
+	file        *os.File // if it is gone and was open
 }
 
 // reader is where next stands.
@@ -229,13 +230,20 @@ func (o *outbox) append(k Kind, r *record, sync bool) error {
 		o.evict(&o.queues[Flow])
 		err = o.write(k, r)
 	}
-	if err == nil && sync {
-		return o.queues[k].file.Sync()
+	if err != nil || !sync {
+		return err
 	}
+	err = o.queues[k].file.Sync()
+	if o.created {
+		err = errors.Join(err, syncFolder(o.dir))
+	}
+	o.dirty, o.created = false, false
 	return err
 }
 
-func diskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
 
 // write puts a record at the end of the newest segment, and its number into it.
 func (o *outbox) write(k Kind, r *record) error {
@@ -299,19 +307,25 @@ func (o *outbox) evict(q *queue) {
 		q.evicted += s.last - max(q.read, s.first-1)
 		q.read = s.last
 	}
-	o.remove(q)
+	o.delete(o.detach(q))
 }
 
-// remove deletes the oldest segment of a queue.
-func (o *outbox) remove(q *queue) {
+// detach takes the oldest segment out of a queue. The caller deletes it, without the lock where it can: that takes a while.
+func (o *outbox) detach(q *queue) *segment {
 	s := q.segments[0]
 	if q.file != nil && len(q.segments) == 1 {
-		q.file.Close()
-		q.file = nil
+		s.file, q.file = q.file, nil
 	}
 	q.segments = q.segments[1:]
 	s.gone = true
 	o.bytes -= s.size
+	return s
+}
+
+func (o *outbox) delete(s *segment) {
+	if s.file != nil {
+		s.file.Close()
+	}
 	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		o.log.Error("outbox: cannot delete a file that is done with; its messages may be sent again", "err", err)
 	}
@@ -415,14 +429,18 @@ func (r *reader) close() {
 // acknowledge says that all records up to a number are with the server, or given up.
 func (o *outbox) acknowledge(k Kind, number uint64) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	q := &o.queues[k]
 	q.acknowledged = max(q.acknowledged, number)
+	var done []*segment
 	for len(q.segments) > 0 && q.segments[0].last <= q.acknowledged {
 		if q.file != nil && len(q.segments) == 1 && q.segments[0].size < o.segment/4 {
 			break // it takes more
 		}
-		o.remove(q)
+		done = append(done, o.detach(q))
+	}
+	o.mu.Unlock()
+	for _, s := range done {
+		o.delete(s)
 	}
 }
 
@@ -535,7 +553,7 @@ func (o *outbox) close() error {
 			o.retire(q)
 		}
 		for len(q.segments) > 0 && q.segments[0].last <= q.acknowledged {
-			o.remove(q)
+			o.delete(o.detach(q))
 		}
 	}
 	o.mu.Unlock()
