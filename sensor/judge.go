@@ -71,6 +71,7 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 	}
 	j.summary.add(e)
 	j.view.Observe(e)
+	j.alerts.Observe(&e.Link, j.view.OneWay(), e.End())
 	if !e.Empty() || tick <= j.last+silence {
 		for _, a := range j.e.cfg.Analyzers {
 			a.Judge(e, j.found)
@@ -79,7 +80,7 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 	j.alerts.Advance(e.End(), j.emit)
 }
 
-func (j *judge) found(f *analyzers.Finding) { j.alerts.Add(f, &j.epoch.Link, j.view.OneWay()) }
+func (j *judge) found(f *analyzers.Finding) { j.alerts.Add(f) }
 
 func (j *judge) emit(a *alert.Alert) {
 	j.summary.Alerts[a.State]++

@@ -104,7 +104,7 @@ type Field struct {
 	Value string `json:"value"`
 }
 
-// Loss is what the sensor could not see or count in the ticks of the alert's findings.
+// Loss is what the sensor could not see or count from a minute before the alert's first finding until this revision.
 type Loss struct {
 	Ratio  float64           `json:"ratio"`             // of packets that were never seen
 	OneWay bool              `json:"one_way,omitempty"` // the link showed one direction only

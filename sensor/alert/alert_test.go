@@ -47,7 +47,8 @@ func TestForm(t *testing.T) {
 	m := New(Config{Hash: "c0ffee"})
 	link := &tally.Link{Packets: 90}
 	link.Loss[tally.LossKernel], link.Loss[tally.LossHalfOpen] = 10, 3
-	m.Add(finding(), link, true)
+	m.Observe(link, true, finding().Time)
+	m.Add(finding())
 	got := lines(t, func(emit func(*Alert)) { m.Advance(base+second, emit) })
 	if got != want {
 		t.Errorf("got  %swant %s", got, want)

@@ -80,7 +80,7 @@ func TestReadErrors(t *testing.T) {
 // FuzzRead reads any lines; what is read is written and read again without a difference.
 func FuzzRead(f *testing.F) {
 	m := New(Config{})
-	m.Add(finding(), nil, true)
+	m.Add(finding())
 	f.Add(lines(f, m.Flush))
 	f.Add(`{"schema":"weir.alert/1","time":"2023-11-14T22:13:20+01:00","subject":{"ip":"fe80::1%eth0"}}`)
 	f.Fuzz(func(t *testing.T, in string) {

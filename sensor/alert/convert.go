@@ -123,39 +123,3 @@ func round(v float64) float64 {
 	r, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
 	return r
 }
-
-// lossSum adds up what the ticks of an alert's findings lost.
-type lossSum struct {
-	packets uint64
-	causes  [tally.LossCount]uint64
-	oneWay  bool
-	now     int64 // end of the last tick added; 0 none
-}
-
-// add adds the tick that ends at now, once for all of its findings.
-func (l *lossSum) add(link *tally.Link, oneWay bool, now int64) {
-	l.oneWay = l.oneWay || oneWay
-	if link == nil || l.now == now {
-		return
-	}
-	l.now = now
-	l.packets += link.Packets
-	for i, n := range link.Loss {
-		l.causes[i] += n
-	}
-}
-
-func (l *lossSum) public() Loss {
-	sum := tally.Link{Packets: l.packets, Loss: l.causes}
-	out := Loss{Ratio: round(sum.LossRatio()), OneWay: l.oneWay}
-	for i, n := range l.causes {
-		if n == 0 {
-			continue
-		}
-		if out.Causes == nil {
-			out.Causes = map[string]uint64{}
-		}
-		out.Causes[tally.Loss(i).String()] = n
-	}
-	return out
-}

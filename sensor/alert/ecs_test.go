@@ -163,7 +163,7 @@ func example(t *testing.T) *Alert {
 	f.Attack = []string{"T1046", "T1595.001"}
 	var alerts []*Alert
 	m := New(Config{Hash: "c0ffee"})
-	m.Add(f, nil, false)
+	m.Add(f)
 	m.Advance(base+second, func(a *Alert) { alerts = append(alerts, a) })
 	if len(alerts) != 1 {
 		t.Fatalf("%d alerts", len(alerts))

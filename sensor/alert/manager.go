@@ -58,6 +58,7 @@ type Manager struct {
 	quiet    heap // by closing time
 	weakest  heap // by severity, then age; without those that fold
 	pending  []revision
+	losses   losses
 	budget   map[rank]int // new alerts in second
 	second   int64
 	sequence uint64
@@ -70,9 +71,10 @@ type entry struct {
 	severity Severity
 	closeAt  int64 // ns
 	opened   int64
-	sequence uint64 // order of opening
-	folded   uint64 // findings that it stands for, if it folds
-	loss     lossSum
+	sequence uint64  // order of opening
+	folded   uint64  // findings that it stands for, if it folds
+	lost     lossSum // in all, a minute before it opened
+	oneWay   bool
 	at       [2]int // place in the heaps
 }
 
@@ -117,9 +119,15 @@ func (m *Manager) Reconfigure(cfg Config) {
 	m.cfg = cfg
 }
 
-// Add takes a finding of the tick whose link counters are given (nil: unknown); nothing of f is kept. Findings come in order
-// of time; one that is older than what was advanced to counts as of then.
-func (m *Manager) Add(f *analyzers.Finding, link *tally.Link, oneWay bool) {
+// Observe takes in what the link counted and lost in the tick that ends at now, before the findings of that tick: alerts tell
+// the loss from a minute before their first finding on, and whether the view was one-way at any of their findings.
+func (m *Manager) Observe(link *tally.Link, oneWay bool, now int64) {
+	m.losses.observe(link, oneWay, now)
+}
+
+// Add takes a finding; nothing of f is kept. Findings come in order of time; one that is older than what was advanced to
+// counts as of then.
+func (m *Manager) Add(f *analyzers.Finding) {
 	m.stats.Findings++
 	m.now = max(m.now, f.Time)
 	m.closeBefore(m.now)
@@ -131,10 +139,10 @@ func (m *Manager) Add(f *analyzers.Finding, link *tally.Link, oneWay bool) {
 	case m.admit(f):
 		e = m.open(k, f)
 	default:
-		m.fold(f, link, oneWay)
+		m.fold(f)
 		return
 	}
-	m.extend(e, f, link, oneWay)
+	m.extend(e, f)
 }
 
 // admit reports whether a finding may open an alert of its own, and makes room for it.
@@ -163,7 +171,7 @@ func (m *Manager) admit(f *analyzers.Finding) bool {
 // open makes an alert without any finding yet.
 func (m *Manager) open(k key, f *analyzers.Finding) *entry {
 	m.sequence++
-	e := &entry{key: k, opened: m.now, sequence: m.sequence}
+	e := &entry{key: k, opened: m.now, sequence: m.sequence, lost: m.losses.before(m.now)}
 	e.alert = Alert{
 		Schema: Schema, ID: k.id(m.now), Sensor: m.cfg.Sensor, Config: m.cfg.Hash, Analyzer: f.Analyzer, Kind: f.Kind,
 		Score: -1, First: Time(f.First), Last: Time(f.Last),
@@ -181,7 +189,7 @@ func (m *Manager) open(k key, f *analyzers.Finding) *entry {
 }
 
 // fold adds a finding to the alert that stands for all of its kind that were too many.
-func (m *Manager) fold(f *analyzers.Finding, link *tally.Link, oneWay bool) {
+func (m *Manager) fold(f *analyzers.Finding) {
 	m.stats.Folded++
 	k := key{analyzer: f.Analyzer, kind: f.Kind, folded: true}
 	e := m.alerts[k]
@@ -189,11 +197,11 @@ func (m *Manager) fold(f *analyzers.Finding, link *tally.Link, oneWay bool) {
 		e = m.open(k, f)
 	}
 	e.folded++
-	m.extend(e, f, link, oneWay)
+	m.extend(e, f)
 }
 
 // extend adds a finding to its alert and makes a revision if the severity rose.
-func (m *Manager) extend(e *entry, f *analyzers.Finding, link *tally.Link, oneWay bool) {
+func (m *Manager) extend(e *entry, f *analyzers.Finding) {
 	a := &e.alert
 	if f.Total {
 		a.Count = max(a.Count, f.Count)
@@ -201,7 +209,7 @@ func (m *Manager) extend(e *entry, f *analyzers.Finding, link *tally.Link, oneWa
 		a.Count = addCount(a.Count, f.Count)
 	}
 	a.First, a.Last = min(a.First, Time(f.First)), max(a.Last, Time(f.Last))
-	e.loss.add(link, oneWay, m.now)
+	e.oneWay = e.oneWay || m.losses.oneWay
 	e.closeAt = max(e.closeAt, m.now+max(f.Quiet, tally.Tick))
 	m.quiet.fix(e)
 	if s := a.Subject; s != nil && f.Subject.ReturnPath && s.ReturnPath != "proven" {
@@ -228,7 +236,7 @@ func (m *Manager) revise(e *entry, t int64, state State) {
 	if a.Rev == 1 {
 		state = Open
 	}
-	a.State, a.Time, a.Severity, a.Loss = state, Time(t), e.severity, e.loss.public()
+	a.State, a.Time, a.Severity, a.Loss = state, Time(t), e.severity, m.losses.since(&e.lost, e.oneWay)
 	if e.key.folded {
 		a.Summary = fmt.Sprintf("%d findings of kind %s were folded into this one, because %s had more than %d new alerts in a second or too many were open.", e.folded, a.Kind, a.Analyzer, m.cfg.MaxNew)
 	}

@@ -27,7 +27,7 @@ func (s *story) add(at int64, change func(f *analyzers.Finding)) {
 	if change != nil {
 		change(f)
 	}
-	s.m.Add(f, nil, false)
+	s.m.Add(f)
 }
 
 func (s *story) emit(a *Alert) { s.seen = append(s.seen, a) }
@@ -220,7 +220,7 @@ func (d drawn) run(cfg Config, often bool) []*Alert {
 	var seen []*Alert
 	emit := func(a *Alert) { seen = append(seen, a) }
 	for i, f := range d.findings {
-		m.Add(f, nil, false)
+		m.Add(f)
 		if last := i+1 == len(d.findings) || d.findings[i+1].Time > f.Time; last && (often || d.advance[i]) {
 			m.Advance(f.Time, emit)
 		}
@@ -328,19 +328,44 @@ func TestLossOfOneTick(t *testing.T) {
 			}
 		}
 		for tick := range int64(2) {
+			m.Observe(link, false, base+tick*tally.Tick)
 			for i := range 5 {
 				f := finding()
 				f.Time = base + tick*tally.Tick
 				if most == 1 { // only the first has an alert of its own, all others are folded into one
 					f.Subject.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(tick)*5 + byte(i)}), 32)
 				}
-				m.Add(f, link, false)
+				m.Add(f)
 			}
 			m.Advance(base+tick*tally.Tick, emit)
 		}
 		m.Flush(emit)
 		if last.Loss.Ratio != 0.1 || last.Loss.Causes["kernel"] != 20 || last.Loss.Causes["sources"] != 14 {
 			t.Errorf("%s: the loss of two ticks is %+v, count %d", name, last.Loss, last.Count)
+		}
+	}
+}
+
+// TestLossBefore counts what was lost within the minute before an alert's first finding, and until its end, but not what was
+// lost earlier.
+func TestLossBefore(t *testing.T) {
+	lost := &tally.Link{Packets: 90}
+	lost.Loss[tally.LossInterface] = 10
+	for ago, want := range map[int64]uint64{120: 0, 61: 0, 50: 10, 1: 10} {
+		m := New(Config{})
+		f := finding()
+		m.Observe(lost, false, f.Time-ago*second)
+		m.Observe(&tally.Link{Packets: 50}, false, f.Time)
+		m.Add(f)
+		var last *Alert
+		m.Advance(f.Time, func(a *Alert) { last = a })
+		if got := last.Loss.Causes["interface"]; got != want {
+			t.Errorf("lost %d s before: %d, want %d", ago, got, want)
+		}
+		m.Observe(lost, false, f.Time+second)
+		m.Flush(func(a *Alert) { last = a })
+		if got := last.Loss.Causes["interface"]; got != want+10 {
+			t.Errorf("lost %d s before and once after: %d, want %d", ago, got, want+10)
 		}
 	}
 }
