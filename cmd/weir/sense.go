@@ -254,12 +254,11 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 		})
 		sum, err := r.engine.Live(r.sources())
 		ended()
-		err = errors.Join(err, r.live.Close())
+		err = errors.Join(err, r.live.Close(), r.engine.Close())
 		if err != nil || ctx.Err() != nil || !r.reset.Load() {
-			stop()
-			return sum, errors.Join(err, r.engine.Close())
+			return sum, err
 		}
-		if err := errors.Join(s.start(s.filter()), r.engine.Close()); err != nil {
+		if err := s.start(s.filter()); err != nil {
 			return sum, err
 		}
 	}
