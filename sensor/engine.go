@@ -73,7 +73,8 @@ func New(cfg Config, sinks Sinks) (*Engine, error) {
 	e := &Engine{cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns, sets: sets, tallies: tallies}
 	e.judge = newJudge(e)
 	e.live.keep.Store(&cfg.Keep)
-	e.live.wake, e.live.change = make(chan struct{}, 1), make(chan func([]analyzers.Analyzer, *alert.Manager))
+	e.live.wake, e.live.ended = make(chan struct{}, 1), make(chan struct{})
+	e.live.change = make(chan func([]analyzers.Analyzer, *alert.Manager))
 	return e, nil
 }
 

@@ -33,6 +33,7 @@ type live struct {
 	keep    atomic.Pointer[func(*decode.Packet) bool]
 	change  chan func([]analyzers.Analyzer, *alert.Manager) // to run between two ticks
 	wake    chan struct{}                                   // a worker has closed a tick
+	ended   chan struct{}                                   // closed when the judge has
 	status  atomic.Pointer[Status]
 }
 
@@ -89,23 +90,22 @@ func (e *Engine) Live(sources []capture.LiveSource) (*Summary, error) {
 		wg.Go(w.run)
 	}
 	j := &liveJudge{judge: e.judge, workers: e.live.workers}
-	judged := make(chan struct{})
 	go func() {
 		j.run()
-		close(judged)
+		close(e.live.ended)
 	}()
 	wg.Wait()
 	close(e.live.wake)
-	<-judged
+	<-e.live.ended
 	return &e.judge.summary, j.finish()
 }
 
 // SetKeep replaces Config.Keep while the engine runs.
 func (e *Engine) SetKeep(keep func(*decode.Packet) bool) { e.live.keep.Store(&keep) }
 
-// Reconfigure runs change between two ticks of a live engine, on the goroutine that owns what it is given, and waits for it;
-// done calls it off.
-func (e *Engine) Reconfigure(done <-chan struct{}, change func([]analyzers.Analyzer, *alert.Manager)) {
+// Reconfigure runs change between two ticks of a live engine, on the goroutine that owns what it is given, and waits for it.
+// An engine that has ended takes no change.
+func (e *Engine) Reconfigure(change func([]analyzers.Analyzer, *alert.Manager)) {
 	ran := make(chan struct{})
 	select {
 	case e.live.change <- func(all []analyzers.Analyzer, alerts *alert.Manager) {
@@ -113,7 +113,7 @@ func (e *Engine) Reconfigure(done <-chan struct{}, change func([]analyzers.Analy
 		close(ran)
 	}:
 		<-ran
-	case <-done:
+	case <-e.live.ended:
 	}
 }
 

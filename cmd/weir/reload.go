@@ -39,7 +39,7 @@ func (s *sensing) reload(ctx context.Context) {
 			}
 		}
 		s.notify(host.Reloading)
-		err := s.reconfigure(ctx)
+		err := s.reconfigure()
 		s.metrics.reloaded(err, time.Now())
 		if err != nil {
 			s.log.Error("the configuration was read again and is refused; the one before stays", "error", err)
@@ -49,7 +49,7 @@ func (s *sensing) reload(ctx context.Context) {
 }
 
 // reconfigure reads the configuration and applies it.
-func (s *sensing) reconfigure(ctx context.Context) error {
+func (s *sensing) reconfigure() error {
 	next, err := readConfig(s.cmd.Config)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (s *sensing) reconfigure(ctx context.Context) error {
 	}
 	r.engine.SetKeep(keep(f))
 	restart := fixed(&s.settings, &next)
-	r.engine.Reconfigure(ctx.Done(), func(running []analyzers.Analyzer, alerts *alert.Manager) {
+	r.engine.Reconfigure(func(running []analyzers.Analyzer, alerts *alert.Manager) {
 		restart = append(restart, analyzers.Reconfigure(running, next.Analyzers)...)
 		cfg := next.Alerts
 		cfg.Sensor, cfg.Hash = s.settings.sensorName(), hash
