@@ -10,13 +10,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // The live tests of the doctor build a switch in network namespaces: a client and a server on a bridge, and a monitor port that
@@ -68,34 +65,6 @@ func (w *ward) still(t *testing.T) {
 	t.Helper()
 	for _, port := range []string{"pc", "ps"} {
 		_ = exec.Command("tc", "-n", w.network, "qdisc", "del", "dev", port, "clsact").Run()
-	}
-}
-
-func command(t *testing.T, words string) {
-	t.Helper()
-	if out, err := exec.Command(strings.Fields(words)[0], strings.Fields(words)[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", words, err, out)
-	}
-}
-
-// within runs f in a network namespace, on a thread that ends with it.
-func within(t *testing.T, ns string, f func()) {
-	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		fd, err := os.Open("/run/netns/" + ns)
-		if err == nil {
-			defer fd.Close()
-			err = unix.Setns(int(fd.Fd()), unix.CLONE_NEWNET)
-		}
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
 	}
 }
 
