@@ -13,7 +13,7 @@ import (
 )
 
 // The test binary stands in for the process under test: children names what it does instead of testing.
-var children = map[string]func(){"lock": lockChild, "open": openChild}
+var children = map[string]func(){"lock": lockChild, "open": openChild, "poll": pollChild}
 
 const childEnv = "WEIR_HOST_CHILD"
 

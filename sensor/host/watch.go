@@ -18,26 +18,26 @@ import (
 
 const (
 	settle  = 200 * time.Millisecond // without events: an editor's write is over
-	recheck = 10 * time.Second       // for changes that make no event: network file systems, folders made anew
+	recheck = 5 * time.Second        // for changes that make no event: network file systems, folders made anew
 	hops    = 8                      // of symbolic links that are followed
 )
 
 // Watch tells when a file's content changes: written in place, replaced by renaming as editors do, or by a symbolic link on
 // its way that changes, as Kubernetes does. A file that goes is no change until it is back. Changes within 200 ms are one,
 // and so are those that nobody has received yet. The channel is closed when ctx ends. Where the kernel refuses events
-// (fs.inotify.max_user_instances), the file is read each 10 s instead, and the log says so.
+// (fs.inotify.max_user_instances), the file is read each 5 s instead, and the log says so.
 func Watch(ctx context.Context, path string, log *slog.Logger) (<-chan struct{}, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	w := &watch{path: path, changed: make(chan struct{}, 1)}
+	w := &watch{path: path, log: log, changed: make(chan struct{}, 1)}
 	if w.sum, err = digest(path); err != nil {
 		return nil, fmt.Errorf("watching %s: %w", path, err)
 	}
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
-		log.Warn("no events about changes of files; reading it each 10 s", "file", path, "error", err, "mend", "raise fs.inotify.max_user_instances")
+		log.Warn("no events about changes of files; reading it each 5 s", "file", path, "error", err, "mend", "raise fs.inotify.max_user_instances")
 	} else {
 		w.events = events
 		w.follow()
@@ -48,6 +48,7 @@ func Watch(ctx context.Context, path string, log *slog.Logger) (<-chan struct{},
 
 type watch struct {
 	path    string
+	log     *slog.Logger
 	sum     [sha256.Size]byte
 	events  *fsnotify.Watcher // nil: none to be had
 	changed chan struct{}
@@ -103,7 +104,8 @@ func (w *watch) run(ctx context.Context) {
 			return
 		case <-events:
 			quiet.Reset(settle)
-		case <-failed: // events were lost
+		case err := <-failed:
+			w.log.Warn("events about changes of files were lost; reading the file", "file", w.path, "error", err)
 			quiet.Reset(settle)
 		case <-quiet.C:
 			w.look()

@@ -1,15 +1,18 @@
-//go:build linux
-
 package host
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func write(t *testing.T, path, text string) {
@@ -25,7 +28,7 @@ func changes(t *testing.T, what string, c <-chan struct{}, n int) {
 	for range n {
 		select {
 		case <-c:
-		case <-time.After(5 * time.Second): // events: the file is read without them only after 10 s
+		case <-time.After(recheck / 2): // without events the file is read later
 			t.Fatalf("%s: not seen", what)
 		}
 	}
@@ -125,6 +128,52 @@ func TestWatchLinks(t *testing.T) {
 	changes(t, "a link to elsewhere", c, 1)
 	write(t, filepath.Join(away, "real.yaml"), "elsewhere, too")
 	changes(t, "the link's target", c, 1)
+}
+
+// pollChild leaves no event queue (inotify instance) to its user and watches a file, which it changes. It tells whether that
+// was seen, and the log.
+func pollChild() {
+	for {
+		if _, err := unix.InotifyInit1(0); errors.Is(err, unix.EMFILE) {
+			break
+		} else if err != nil {
+			panic(err)
+		}
+	}
+	log := new(bytes.Buffer)
+	c, err := Watch(context.Background(), os.Args[1], slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		panic(err)
+	}
+	if err := os.WriteFile(os.Args[1], []byte("new"), 0o600); err != nil {
+		panic(err)
+	}
+	select {
+	case <-c:
+		tell(map[string]any{"seen": true, "log": log.String()})
+	case <-time.After(2 * recheck):
+		tell(map[string]any{"seen": false, "log": log.String()})
+	}
+}
+
+// TestWatchWithoutEvents sees a change although the kernel refuses events to this user.
+func TestWatchWithoutEvents(t *testing.T) {
+	needRoot(t) // to be another user, whose limit is nobody else's
+	t.Parallel()
+	path := filepath.Join(sharedDir(t), "weir.yaml")
+	write(t, path, "old")
+	if err := os.Chown(path, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, "poll", path)
+	asNobody(t, cmd)
+	var got struct {
+		Seen bool
+		Log  string
+	}
+	if result(t, cmd, &got); !got.Seen || !strings.Contains(got.Log, "fs.inotify.max_user_instances") {
+		t.Errorf("seen: %v, log: %s", got.Seen, got.Log)
+	}
 }
 
 // TestWatchMissing refuses what is not there or no file.
