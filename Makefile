@@ -3,16 +3,21 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # Programs that tests and benchmarks run, and the Debian packages they come in.
-TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd
+TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd ip=iproute2 \
+	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool setpriv=util-linux gcc=gcc pcap-config=libpcap-dev
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build test bench bench-peers fuzz golden generate lint demo install unit dist clean packages
+.PHONY: build weir-pcap test bench bench-peers fuzz golden generate lint demo install unit dist clean packages
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
+
+# The same, capturing through libpcap: for what AF_PACKET cannot do. It needs gcc and libpcap's headers.
+weir-pcap:
+	CGO_ENABLED=1 $(GO) build -tags libpcap -trimpath -ldflags '$(LDFLAGS)' -o bin/weir-pcap ./cmd/weir
 
 # Everything that can be checked here: all tests, with the connection and engine tests under the race detector where a C
 # compiler is at hand, and builds for the other platforms.
@@ -23,6 +28,8 @@ test: packages
 	$(GO) test -timeout 30m -tags soak -run TestSoak -v ./sensor
 	tools/fuzz 3s
 	$(MAKE) unit
+	if command -v gcc >/dev/null && command -v pcap-config >/dev/null; then $(MAKE) weir-pcap && CGO_ENABLED=1 $(GO) test -tags libpcap -run Pcap ./sensor/capture; \
+	else echo "left out: capture through libpcap (it needs gcc and libpcap-dev)"; fi
 	if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -timeout 20m -short ./decode/conn ./sensor/...; \
 	else echo "left out: the race detector (it needs gcc)"; fi
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
