@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"weir/sensor"
 )
@@ -26,12 +25,7 @@ Thresholds, windows, ports and filters change while it runs; sizes of tables and
 
 // Run checks the file.
 func (c *checkCmd) Run(std *streams) error {
-	settings, err := readConfig(c.File)
-	if err == nil {
-		if text, failed := os.ReadFile(c.File); failed == nil { // a replay needs less
-			err = mistakes(c.File, text, settings.checkLive(1))
-		}
-	}
+	settings, err := readLiveConfig(c.File, 1)
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,21 @@ func readConfig(path string) (config, error) {
 	return c, nil
 }
 
+// readLiveConfig is readConfig for live capture from so many interfaces, which takes more memory than a replay does.
+func readLiveConfig(path string, interfaces int) (config, error) {
+	c, err := readConfig(path)
+	if err != nil {
+		return c, err
+	}
+	if err = c.checkLive(interfaces); err != nil && path == "" {
+		return c, usageError{err}
+	} else if err != nil {
+		text, _ := os.ReadFile(path) // was read a moment ago
+		return c, mistakes(path, text, err)
+	}
+	return c, nil
+}
+
 // parse reads exactly one YAML document; an empty one means the defaults. Unknown and repeated keys are errors.
 func (c *config) parse(text []byte) error {
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
@@ -145,7 +160,11 @@ func (c *config) check() error {
 	if c.Privacy != "openings" && c.Privacy != "headers" {
 		return fmt.Errorf(`privacy is %q, must be "openings" or "headers"`, c.Privacy)
 	}
-	if _, err := host.Logger(io.Discard, c.Log.Level, c.Log.Format); err != nil {
+	level, err := host.Level(c.Log.Level)
+	if err == nil {
+		_, err = host.Logger(io.Discard, level, c.Log.Format)
+	}
+	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
 	return c.room(c.replayTables())

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/signal"
 	"reflect"
 	"strings"
-	"syscall"
 	"time"
 
 	"weir/analyzers"
@@ -17,9 +14,6 @@ import (
 // reload reads the configuration again on SIGHUP and when its file changes, and gives the running sensor what can change
 // while it runs: thresholds, limits of alerts, the filter, the level of the log. A bad file changes nothing.
 func (s *sensing) reload(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	var changed <-chan struct{}
 	if s.cmd.Config != "" {
 		var err error
@@ -31,7 +25,7 @@ func (s *sensing) reload(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hup:
+		case <-s.hangup:
 		case _, open := <-changed:
 			if !open {
 				changed = nil
@@ -41,8 +35,8 @@ func (s *sensing) reload(ctx context.Context) {
 		s.notify(host.Reloading)
 		err := s.reconfigure()
 		s.metrics.reloaded(err, time.Now())
-		if err != nil {
-			s.log.Error("the configuration was read again and is refused; the one before stays", "error", err)
+		for _, mistake := range causes(err) {
+			s.log.Error("the configuration was read again and is refused; the one before stays", "error", mistake)
 		}
 		s.notify(host.Ready)
 	}
@@ -50,36 +44,40 @@ func (s *sensing) reload(ctx context.Context) {
 
 // reconfigure reads the configuration and applies it.
 func (s *sensing) reconfigure() error {
-	next, err := readConfig(s.cmd.Config)
+	next, err := readLiveConfig(s.cmd.Config, len(s.cmd.Interface))
 	if err != nil {
-		return err
-	}
-	if err := next.checkLive(len(s.cmd.Interface)); err != nil {
 		return err
 	}
 	f, err := next.filter(s.cmd.Filter)
 	if err != nil {
 		return err
 	}
-	hash, err := next.hash()
+	level, err := host.Level(next.Log.Level)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	used := s.settings
+	used.Filter, used.Analyzers, used.Alerts, used.Log.Level = next.Filter, next.Analyzers, next.Alerts, next.Log.Level
+	hash, err := used.hash()
+	if err != nil {
+		return err
+	}
 	r := s.run.Load()
 	if err := r.live.SetFilter(f); err != nil {
 		return err
 	}
 	r.engine.SetKeep(keep(f))
-	restart := fixed(&s.settings, &next)
+	restart := fixed(&used, &next)
 	r.engine.Reconfigure(func(running []analyzers.Analyzer, alerts *alert.Manager) {
 		restart = append(restart, analyzers.Reconfigure(running, next.Analyzers)...)
 		cfg := next.Alerts
-		cfg.Sensor, cfg.Hash = s.settings.sensorName(), hash
+		cfg.Sensor, cfg.Hash = used.sensorName(), hash
 		alerts.Reconfigure(cfg)
 	})
-	s.settings.Filter, s.settings.Analyzers, s.settings.Alerts = next.Filter, next.Analyzers, next.Alerts
+	s.settings = used
+	s.level.Set(level)
 	s.log.Info("the configuration was read again", "config", hash)
 	if len(restart) > 0 {
 		s.log.Warn("some settings need a restart to change", "settings", strings.Join(restart, ", "))
@@ -87,17 +85,24 @@ func (s *sensing) reconfigure() error {
 	return nil
 }
 
-// fixed lists the sections that differ and cannot change while the sensor runs.
-func fixed(have, want *config) (names []string) {
-	a, b := reflect.ValueOf(have).Elem(), reflect.ValueOf(want).Elem()
-	for i := range a.NumField() {
-		name := strings.TrimSpace(a.Type().Field(i).Tag.Get("yaml"))
-		switch name {
-		case "filter", "analyzers", "alerts":
-			continue
+// fixed lists the settings that differ, by their way in the file.
+func fixed(have, want *config) []string {
+	return differing("", reflect.ValueOf(have).Elem(), reflect.ValueOf(want).Elem())
+}
+
+func differing(way string, a, b reflect.Value) (names []string) {
+	if a.Kind() != reflect.Struct {
+		if !reflect.DeepEqual(a.Interface(), b.Interface()) {
+			names = []string{way}
 		}
-		if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
-			names = append(names, name)
+		return names
+	}
+	if way != "" {
+		way += "."
+	}
+	for i := range a.NumField() {
+		if name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
+			names = append(names, differing(way+name, a.Field(i), b.Field(i))...)
 		}
 	}
 	return names

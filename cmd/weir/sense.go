@@ -6,13 +6,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
-	"path/filepath"
+	"os"
+	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"weir/decode/conn"
@@ -46,7 +50,8 @@ Examples:
   weir doctor -i eth1            what keeps this machine from capturing well
   curl localhost:9470/metrics    what it sees, and what it loses
 
-SIGINT and SIGTERM end it when what was captured is judged and what was found is published; a second one ends it at once.`
+SIGINT and SIGTERM end it when what was captured is judged and what was found is published; a second one ends it at once. So
+does the end of who reads its alerts (weir sense -i eth1 | head -1), unless a service manager runs it.`
 }
 
 // drainTime is how long the end waits for the bus; what is not published by then waits in the outbox for the next start.
@@ -60,7 +65,9 @@ type sensing struct {
 	cmd      *senseCmd
 	std      *streams
 	log      *slog.Logger
-	mu       sync.Mutex // of settings
+	level    slog.LevelVar
+	hangup   chan os.Signal // SIGHUP
+	mu       sync.Mutex     // of settings
 	settings config
 	state    *host.State
 	bus      *bus.Bus
@@ -84,29 +91,31 @@ type sensingRun struct {
 
 // Run watches until it is told to stop.
 func (c *senseCmd) Run(ctx context.Context, std *streams) error {
-	settings, err := readConfig(c.Config)
-	if err == nil {
-		if err = settings.checkLive(len(c.Interface)); err != nil {
-			err = usageError{err}
-		}
+	if err := c.check(); err != nil {
+		return usageError{err}
 	}
+	settings, err := readLiveConfig(c.Config, len(c.Interface))
 	if err != nil {
 		return err
-	}
-	if c.Workers < 0 || c.Workers > sensor.MaxWorkers {
-		return usageError{fmt.Errorf("--workers: %d is not within 1 to %d", c.Workers, sensor.MaxWorkers)}
 	}
 	f, err := settings.filter(c.Filter)
 	if err != nil {
 		return usageError{err}
 	}
-	log, err := host.Logger(std.err, settings.Log.Level, settings.Log.Format)
-	if err != nil {
+	signal.Ignore(syscall.SIGPIPE) // Go would end the process: who reads its output may go away
+	stderr := newPatient(std.err)
+	defer stderr.close()
+	s := &sensing{cmd: c, std: &streams{std.in, std.out, stderr}, settings: settings, hangup: make(chan os.Signal, 1)}
+	signal.Notify(s.hangup, syscall.SIGHUP)
+	defer signal.Stop(s.hangup)
+	if s.log, err = s.logger(); err != nil {
 		return usageError{err}
 	}
-	s := &sensing{cmd: c, std: std, log: log, settings: settings}
 	begin := time.Now()
 	if err := s.open(ctx, f); err != nil {
+		if ctx.Err() != nil {
+			err = nil // ended before it began
+		}
 		return errors.Join(err, s.close())
 	}
 	sum, err := s.watch(ctx)
@@ -115,6 +124,29 @@ func (c *senseCmd) Run(ctx context.Context, std *streams) error {
 		s.tell(sum, time.Since(begin))
 	}
 	return err
+}
+
+// check tells what is wrong on the command line.
+func (c *senseCmd) check() error {
+	if c.Workers < 0 || c.Workers > sensor.MaxWorkers {
+		return fmt.Errorf("--workers: %d is not within 1 to %d", c.Workers, sensor.MaxWorkers)
+	}
+	for i, name := range c.Interface {
+		if slices.Contains(c.Interface[:i], name) {
+			return fmt.Errorf("--interface: %s is named twice", name)
+		}
+	}
+	return nil
+}
+
+// logger is the log at the level of the configuration, which a reload can change.
+func (s *sensing) logger() (*slog.Logger, error) {
+	level, err := host.Level(s.settings.Log.Level)
+	if err != nil {
+		return nil, err
+	}
+	s.level.Set(level)
+	return host.Logger(s.std.err, &s.level, s.settings.Log.Format)
 }
 
 // open takes all that the sensor needs, the interfaces last: from then on their rings fill.
@@ -176,7 +208,7 @@ func (s *sensing) access() host.Access {
 	n := &s.settings.NATS
 	for _, file := range []string{s.cmd.Config, n.Credentials, n.NKey, n.CA, n.Certificate, n.Key} {
 		if file != "" {
-			a.ReadOnly = append(a.ReadOnly, filepath.Dir(file))
+			a.ReadOnly = append(a.ReadOnly, file)
 		}
 	}
 	if len(n.Servers) > 0 {
@@ -246,6 +278,11 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	go host.Watchdog(beside, func() bool { return s.metrics.pulse.alive(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
 	s.notify(host.Ready)
+	ctx, unread := context.WithCancel(ctx)
+	defer unread()
+	if s.printer != nil && !serviced(s.std.out) {
+		whenUnread(beside, s.std.out, unread)
+	}
 	for {
 		r := s.run.Load()
 		ended := context.AfterFunc(ctx, func() {
@@ -277,6 +314,17 @@ func (r *sensingRun) sources() (all []capture.LiveSource) {
 		all = append(all, r.live.Source(w))
 	}
 	return all
+}
+
+// serviced tells whether a service manager runs this process, or reads its output: then nobody waits at the other end of it, and
+// the sensor goes on without.
+func serviced(out io.Writer) bool {
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		return true
+	}
+	var st syscall.Stat_t
+	f, isFile := out.(*os.File)
+	return isFile && syscall.Fstat(int(f.Fd()), &st) == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 func (s *sensing) notify(state string) {
@@ -328,9 +376,7 @@ func (s *sensing) close() (err error) {
 	if r := s.run.Load(); r != nil && !s.watched {
 		err = errors.Join(r.live.Close(), r.engine.Close())
 	}
-	if s.printer != nil {
-		err = errors.Join(err, s.printer.close())
-	}
+	s.printer.close()
 	if s.bus != nil {
 		drain, cancel := context.WithTimeout(context.Background(), drainTime)
 		defer cancel()

@@ -12,13 +12,10 @@ import (
 
 var levels = []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
 
-// Logger returns a logger that writes lines of a level (debug, info, warn, error) and above to w, as text or json.
-func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
-	least, err := parseLevel(level)
-	if err != nil {
-		return nil, err
-	}
-	options := &slog.HandlerOptions{Level: least}
+// Logger returns a logger that writes lines of a level and above to w, as text or json. A slog.LevelVar as the level can be
+// changed meanwhile.
+func Logger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: level}
 	switch format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, options)), nil
@@ -28,7 +25,8 @@ func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
 	return nil, fmt.Errorf("format is %q, must be text or json", format)
 }
 
-func parseLevel(name string) (slog.Level, error) {
+// Level is the level of a name: debug, info, warn or error.
+func Level(name string) (slog.Level, error) {
 	for _, l := range levels {
 		if name == strings.ToLower(l.String()) {
 			return l, nil

@@ -14,7 +14,9 @@ import (
 
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
-	log, err := Logger(&out, "warn", "json")
+	var level slog.LevelVar
+	level.Set(slog.LevelWarn)
+	log, err := Logger(&out, &level, "json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,21 +27,29 @@ func TestLogger(t *testing.T) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 	out.Reset()
-	if log, err = Logger(&out, "debug", "text"); err != nil {
+	if log, err = Logger(&out, &level, "text"); err != nil {
 		t.Fatal(err)
 	}
+	log.Debug("not this")
+	level.Set(slog.LevelDebug) // while it is in use
 	log.Debug("two words")
-	if got := out.String(); !strings.Contains(got, `level=DEBUG msg="two words"`) {
+	if got := out.String(); !strings.Contains(got, `level=DEBUG msg="two words"`) || strings.Contains(got, "not this") {
 		t.Error(got)
 	}
-	for _, c := range []struct{ level, format, want string }{
-		{"loud", "text", `level is "loud", must be debug, info, warn or error`},
-		{"", "text", "must be debug, info, warn or error"},
-		{"INFO+2", "text", "must be debug"},
-		{"info", "xml", `format is "xml", must be text or json`},
-	} {
-		if _, err := Logger(&out, c.level, c.format); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%q %q: %v, want %q", c.level, c.format, err, c.want)
+	if _, err := Logger(&out, slog.LevelInfo, "xml"); err == nil || err.Error() != `format is "xml", must be text or json` {
+		t.Error(err)
+	}
+}
+
+func TestLevel(t *testing.T) {
+	for name, want := range map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError} {
+		if got, err := Level(name); got != want || err != nil {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"loud", "", "INFO", "INFO+2"} {
+		if _, err := Level(name); err == nil || !strings.HasSuffix(err.Error(), "must be debug, info, warn or error") {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }
@@ -61,7 +71,8 @@ func (s *shared) take() (out []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for line := range strings.Lines(s.String()) {
-		out = append(out, strings.TrimSpace(line[strings.Index(line, "msg="):]))
+		_, message, _ := strings.Cut(line, " msg=")
+		out = append(out, "msg="+strings.TrimSpace(message))
 	}
 	s.Reset()
 	return out
