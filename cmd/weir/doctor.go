@@ -14,7 +14,6 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"weir/sensor"
-	"weir/sensor/capture"
 	"weir/sensor/doctor"
 )
 
@@ -47,12 +46,17 @@ func (c *doctorCmd) Run(ctx context.Context, std *streams) error {
 		return usageError{err}
 	}
 	settings, err := readConfig(c.Config)
+	if err == nil {
+		if err = settings.checkLive(len(c.Interfaces)); err != nil {
+			err = usageError{err}
+		}
+	}
 	if err != nil {
 		return err
 	}
-	live := capture.LiveDefaults()
+	live := settings.live()
 	facts, err := doctor.Gather(doctor.Settings{
-		MemoryMiB: settings.MemoryMiB, RingMiB: live.RingMiB, Fanout: live.Fanout, Workers: min(runtime.NumCPU(), sensor.MaxWorkers),
+		MemoryMiB: settings.MemoryMiB, RingMiB: live.RingMiB, Fanout: live.Fanout, Workers: min(runtime.GOMAXPROCS(0), sensor.MaxWorkers),
 	}, c.Interfaces)
 	if err != nil {
 		return err

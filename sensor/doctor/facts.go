@@ -11,7 +11,7 @@ type Facts struct {
 
 // Settings are those of the sensor that is to run here.
 type Settings struct {
-	MemoryMiB int    // what its tables and heap may take
+	MemoryMiB int    // what its tables, rings and heap may take
 	RingMiB   int    // of one interface
 	Fanout    string // hash, cpu, qm, off
 	Workers   int

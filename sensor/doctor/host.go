@@ -100,15 +100,15 @@ func backlog(f *Facts) Result {
 }
 
 func memory(f *Facts) Result {
-	need := int64(f.Settings.MemoryMiB + f.Settings.RingMiB*max(len(f.Interfaces), 1))
+	need := int64(f.Settings.MemoryMiB)
 	have := f.Host.MemAvailable >> 20
 	switch {
 	case f.Host.MemAvailable < 0:
 		return note("the memory of this machine cannot be read")
 	case have < need:
-		return fail("%d MiB are available, and the configuration takes up to %d MiB (memory_mib %d, rings %d)",
-			have, need, f.Settings.MemoryMiB, need-int64(f.Settings.MemoryMiB)).
-			do("# lower memory_mib or capture.ring_mib in the configuration, or add memory").because("the kernel would end weir, or others, when it runs out")
+		return fail("%d MiB are available, and the configuration takes up to %d MiB", have, need).
+			do("# lower memory_mib and the tables or capture.ring_mib in the configuration, or add memory").
+			because("the kernel would end weir, or others, when it runs out")
 	case have < 2*need:
 		return note("%d MiB are available; the configuration takes up to %d MiB", have, need)
 	}
