@@ -209,9 +209,6 @@ func TestLiveOpenedDown(t *testing.T) {
 func TestLivePromiscuous(t *testing.T) {
 	inNamespace(t)
 	pair(t, "wcapa", "wcapb")
-	if os.Getenv("WCAP_HOLD") != "" {
-		t.Fatal("not to be run so")
-	}
 	for promiscuous, want := range map[bool]int{true: 1, false: 0} {
 		cfg := small()
 		cfg.Promiscuous = promiscuous

@@ -54,6 +54,7 @@ type link struct {
 	retry   int64 // monotonic ns: not before
 	pause   time.Duration
 	known   bool // there is such an interface
+	changed bool // since looked
 }
 
 func newLink(l *afPacket, number int, name string) *link {
@@ -94,11 +95,15 @@ func (k *link) probe() error {
 // attend looks after the interface: at changes, when its rings are broken, and else now and then.
 func (k *link) attend(changed bool) {
 	now := mono()
-	broken := k.broken.Load()
-	if due := changed || broken; now-k.looked < int64(lookEvery) && !(due && now-k.looked >= int64(lookPause)) {
+	k.changed = k.changed || changed
+	due := lookEvery
+	if k.changed || k.broken.Load() {
+		due = lookPause
+	}
+	if now-k.looked < int64(due) {
 		return
 	}
-	k.looked = now
+	k.looked, k.changed = now, false
 	k.looking.Lock()
 	defer k.looking.Unlock()
 	a, err := k.live.lookup(k.name)
@@ -226,7 +231,7 @@ func (k *link) open(a *netlink.LinkAttrs) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.reason = nil
-	k.ready, k.status.Open = rings, true
+	k.ready = rings
 	k.broken.Store(false)
 	return nil
 }
@@ -254,16 +259,15 @@ func (k *link) unpromisc() {
 	}
 }
 
-// take hands a ring to the worker's port, if one is ready.
+// take hands a ring to the worker's port, if one is ready. It may be broken by now; frames may be in it all the same.
 func (k *link) take(worker int) *ring {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	r := k.ready[worker]
-	if r == nil || k.broken.Load() {
-		return nil
+	if r != nil {
+		k.ready[worker] = nil
+		k.taken++
 	}
-	k.ready[worker] = nil
-	k.taken++
 	return r
 }
 
@@ -271,9 +275,6 @@ func (k *link) take(worker int) *ring {
 func (k *link) gaveUp() {
 	k.mu.Lock()
 	k.taken--
-	if k.taken == 0 {
-		k.status.Open = false
-	}
 	k.mu.Unlock()
 	k.live.nudge()
 }
@@ -309,6 +310,7 @@ func (k *link) snapshot() InterfaceStatus {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.status
+	s.Open = !k.broken.Load()
 	for _, p := range k.ports {
 		s.SuperPackets += p.super.Load()
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +36,8 @@ type afPacket struct {
 	filter  atomic.Pointer[kernelFilter]
 	stopped atomic.Int64 // monotonic ns of Stop; 0: none
 	netlink *netlink.Handle
-	wake    int           // eventfd: the watcher has something to do
+	wake    int // eventfd: the watcher has something to do
+	once    sync.Once
 	quit    chan struct{} // closed by Close
 	watched chan struct{} // closed when the watcher is at its end
 }
@@ -123,6 +125,11 @@ func (l *afPacket) Clock() time.Duration { return time.Duration(l.clock.last.Loa
 func (l *afPacket) Stop() { l.stopped.CompareAndSwap(0, mono()) }
 
 func (l *afPacket) Close() error {
+	l.once.Do(l.close)
+	return nil
+}
+
+func (l *afPacket) close() {
 	l.Stop()
 	close(l.quit)
 	l.nudge()
@@ -131,7 +138,6 @@ func (l *afPacket) Close() error {
 		s.wait()
 	}
 	l.free()
-	return nil
 }
 
 // free closes what the watcher left, because readers use it to their end.

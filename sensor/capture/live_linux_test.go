@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -22,8 +21,6 @@ import (
 
 // Live capture is tested in network namespaces of this process's own: a pair of virtual interfaces, wcapa here and wcapb
 // there, with packets that a raw socket sends on wcapb.
-
-var namespaces atomic.Int64
 
 // inNamespace moves the test's goroutine to a new network namespace, where lo is up. Its thread ends with it.
 func inNamespace(t testing.TB) {

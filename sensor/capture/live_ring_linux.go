@@ -120,6 +120,9 @@ func (p *port) poll(b *Block, began int64) bool {
 		now := mono()
 		p.ring.fresh = 0
 		if !errors.Is(err, afpacket.ErrTimeout) {
+			if errors.Is(err, afpacket.ErrPoll) { // all that afpacket says of a socket's error
+				err = unix.ENETDOWN
+			}
 			p.fail(err, now)
 			return false
 		}
@@ -306,7 +309,7 @@ func (l *afPacket) openRings(k *link, index int) (rings []*ring, err error) {
 	blocks := max(2, l.cfg.RingMiB<<10/l.workers/l.cfg.BlockKiB)
 	var group uint16
 	for w := range l.workers {
-		t, err := afpacket.NewTPacket(afpacket.OptInterface(k.name), afpacket.OptTPacketVersion(afpacket.TPacketVersion3),
+		t, err := afpacket.NewTPacket(afpacket.OptInterface(k.name), afpacket.TPacketVersion3,
 			afpacket.OptBlockSize(l.cfg.BlockKiB<<10), afpacket.OptFrameSize(4096), afpacket.OptNumBlocks(blocks),
 			afpacket.OptBlockTimeout(l.cfg.BlockTimeout), afpacket.OptPollTimeout(pollTimeout))
 		if err != nil {
