@@ -34,7 +34,7 @@ func BenchmarkAlertEmbedded(b *testing.B) {
 		if err := bus.Alert("scan", "high", strconv.Itoa(i), payload); err != nil {
 			b.Fatal(err)
 		}
-		if i%16 == 0 {
+		if i%64 == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	})

@@ -133,20 +133,17 @@ func (c *Config) checkEmbedded() error {
 	return nil
 }
 
-// checkFiles tells which of the files that the configuration names cannot be read.
+// Files are the files that the configuration names, which must stay readable: credentials are read at each connection.
+func (c *Config) Files() []string {
+	all := []string{c.Credentials, c.NKey, c.CA, c.Certificate, c.Key}
+	return slices.DeleteFunc(all, func(path string) bool { return path == "" })
+}
+
+// checkFiles tells which of them cannot be read.
 func (c *Config) checkFiles() error {
-	for _, f := range []struct{ name, path string }{
-		{"credentials", c.Credentials},
-		{"nkey", c.NKey},
-		{"ca", c.CA},
-		{"certificate", c.Certificate},
-		{"key", c.Key},
-	} {
-		if f.path == "" {
-			continue
-		}
-		if _, err := os.ReadFile(f.path); err != nil {
-			return fmt.Errorf("nats: %s: %w", f.name, err)
+	for _, path := range c.Files() {
+		if _, err := os.ReadFile(path); err != nil {
+			return fmt.Errorf("nats: %w", err)
 		}
 	}
 	return nil

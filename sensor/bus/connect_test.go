@@ -240,6 +240,7 @@ func refused(t *testing.T, cfg Config, want string, mend func()) {
 }
 
 func TestTLSAndNKey(t *testing.T) {
+	t.Parallel()
 	ca, cert, key, pool, pair := certificates(t)
 	dir := t.TempDir()
 	public, seed, _ := userKey(t, dir)
@@ -264,12 +265,13 @@ func TestTLSAndNKey(t *testing.T) {
 	refused(t, bad, "not connected", nil)
 	bad = good
 	bad.NKey = filepath.Join(dir, "missing")
-	if _, err := Open(context.Background(), bad, Identity{"s", "s"}, t.TempDir(), logTo(t)); err == nil || !strings.Contains(err.Error(), "nkey: open "+bad.NKey) {
+	if _, err := Open(context.Background(), bad, Identity{"s", "s"}, t.TempDir(), logTo(t)); err == nil || !strings.Contains(err.Error(), "nats: open "+bad.NKey) {
 		t.Error(err)
 	}
 }
 
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	operator, err := nkeys.CreateOperator()
 	if err != nil {
@@ -452,6 +454,7 @@ func TestStreamsRefused(t *testing.T) {
 		{"jetstream", func(o *server.Options) { o.JetStream = false }, func(c *Config) {}, "enable JetStream"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := run(t, test.change)
 			cfg := outside(s.ClientURL())
 			test.cfg(&cfg)

@@ -75,7 +75,10 @@ func (c *Config) address(dir string) (url, where string, err error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return "", "", fmt.Errorf("nats: %w: only the user of the sensor, and root, may read its alerts", err)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "", "", fmt.Errorf("nats: %w: only the sensor's own user may read it, and root (sudo)", err)
+	case err != nil:
 		return "", "", fmt.Errorf("nats: %w: no sensor has run with the state folder %s, and nats.servers names no other server", err, dir)
 	}
 	url = strings.TrimSpace(string(b))
