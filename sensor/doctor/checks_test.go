@@ -160,8 +160,8 @@ var verdicts = []struct {
 	{"queues", mlx5, func(_ *Facts, i *Interface, _ *Sample) { i.Channels.Combined = 4 }, Warn, "4 of 63", "sudo ethtool -L eth1 combined 16"},
 	{"queues", virtio, nil, Note, "single receive queue for 16 CPUs", "echo ffff | sudo tee /sys/class/net/eth1/queues/rx-0/rps_cpus"},
 	{"queues", virtio, func(_ *Facts, i *Interface, _ *Sample) { i.RPS = true }, OK, "1 receive queue for 16 CPUs", "-"},
-	{"queues", veth, nil, OK, "1 receive queue", "-"},
-	{"queues", veth, func(_ *Facts, i *Interface, _ *Sample) { i.Channels = &Channels{RX: 2, MaxRX: 8} }, Warn, "2 of 8", "sudo ethtool -L eth1 rx 8"},
+	{"queues", veth, func(_ *Facts, i *Interface, _ *Sample) { i.Channels = &Channels{RX: 1, MaxRX: 8} }, OK, "1 receive queue of a veth interface", "-"},
+	{"queues", i40e, func(_ *Facts, i *Interface, _ *Sample) { i.Channels = &Channels{RX: 2, MaxRX: 8} }, Warn, "2 of 8", "sudo ethtool -L eth1 rx 8"},
 
 	{"rss", virtio, nil, OK, "one receive queue", "-"},
 	{"rss", ixgbe, nil, Note, "not symmetric", "sudo ethtool -X eth1 hkey 6d:5a:6d:5a"},

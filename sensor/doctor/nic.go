@@ -141,6 +141,8 @@ func queues(f *Facts, i *Interface) Result {
 	switch {
 	case n == 0:
 		return ok("%s tells no queues", i.Name)
+	case i.Kind != "device": // a virtual interface's packets come through a backlog, on the CPU of whoever sent them
+		return ok("%d receive %s of a %s interface", n, plural(n, "queue"), orDash(i.Kind))
 	case n < want:
 		which := "combined"
 		if i.Channels.MaxCombined == 0 {
@@ -149,7 +151,7 @@ func queues(f *Facts, i *Interface) Result {
 		return warn("%s has %d of %d possible receive queues in use, for %d CPUs", i.Name, n, most, f.Host.CPUs).
 			do(fmt.Sprintf("sudo ethtool -L %s %s %d", i.Name, which, want)).
 			because("each queue is emptied by one CPU: with too few, the card drops while other CPUs idle")
-	case n == 1 && f.Host.CPUs > 1 && !i.RPS && !i.Loopback && i.Kind == "device":
+	case n == 1 && f.Host.CPUs > 1 && !i.RPS && !i.Loopback:
 		return note("%s has a single receive queue for %d CPUs", i.Name, f.Host.CPUs).
 			do(fmt.Sprintf("echo %s | sudo tee /sys/class/net/%s/queues/rx-0/rps_cpus", cpuMask(f.Host.CPUs), i.Name)).
 			because("one CPU takes every packet off the card; RPS shares the work behind it")
