@@ -21,7 +21,10 @@ const start = 1767225600e9
 // to as many ports; 200 kpps).
 func Write(w io.Writer, kind string, n int) error {
 	out := bufio.NewWriterSize(w, 1<<20)
-	g := &generator{out: out, rnd: 0x9e3779b97f4a7c15, now: start}
+	s, err := NewStream(kind)
+	if err != nil {
+		return err
+	}
 	head := make([]byte, 24)
 	binary.LittleEndian.PutUint32(head, 0xa1b23c4d) // pcap with ns (draft-ietf-opsawg-pcap)
 	binary.LittleEndian.PutUint16(head[4:], 2)
@@ -29,22 +32,52 @@ func Write(w io.Writer, kind string, n int) error {
 	binary.LittleEndian.PutUint32(head[16:], 262144)
 	binary.LittleEndian.PutUint32(head[20:], 1)
 	out.Write(head)
-	step, err := g.step(kind)
-	if err != nil {
-		return err
-	}
-	for i := range n {
-		step(i)
+	var rec [16]byte
+	memory := make([]byte, MaxFrame)
+	for range n {
+		frame, now := s.Next(memory)
+		binary.LittleEndian.PutUint32(rec[0:], uint32(now/1e9))
+		binary.LittleEndian.PutUint32(rec[4:], uint32(now%1e9))
+		binary.LittleEndian.PutUint32(rec[8:], uint32(len(frame)))
+		binary.LittleEndian.PutUint32(rec[12:], uint32(len(frame)))
+		out.Write(rec[:])
+		out.Write(frame)
 	}
 	return out.Flush() // bufio keeps the first error
 }
 
+// MaxFrame is how long a frame can be.
+const MaxFrame = 1514
+
+// Stream makes the frames of a kind of traffic one by one, without end.
+type Stream struct {
+	g    generator
+	step func(i int)
+	n    int
+}
+
+// NewStream is for one of Kinds.
+func NewStream(kind string) (*Stream, error) {
+	s := &Stream{g: generator{rnd: 0x9e3779b97f4a7c15, now: start}}
+	var err error
+	s.step, err = s.g.step(kind)
+	return s, err
+}
+
+// Next makes the next frame in memory, which has MaxFrame bytes, and tells its time in ns since 1970. Payload is what was in
+// the memory.
+func (s *Stream) Next(memory []byte) (frame []byte, now int64) {
+	s.g.frame = memory
+	s.step(s.n)
+	s.n++
+	return memory[:s.g.size], s.g.now
+}
+
 type generator struct {
-	out   *bufio.Writer
 	rnd   uint64
 	now   int64
-	rec   [16]byte
-	frame [1600]byte
+	frame []byte
+	size  int
 	flows []flow
 	mixed int // packets of the mix so far
 }
@@ -184,7 +217,7 @@ func (g *generator) other(f *flow, client bool) uint32 {
 	return f.seq
 }
 
-// emit writes one frame of a flow, with the capture's record header before it.
+// emit makes one frame of a flow.
 func (g *generator) emit(f *flow, client bool, flags byte, seq, ack uint32, payload int) {
 	src, dst, sport, dport := f.src, f.dst, f.sport, f.dport
 	if !client {
@@ -223,11 +256,5 @@ func (g *generator) emit(f *flow, client bool, flags byte, seq, ack uint32, payl
 		b = binary.BigEndian.AppendUint32(b, ack)
 		b = append(b, 0x50, flags, 0x72, 0x10, 0, 0, 0, 0)
 	}
-	n := max(len(b)+payload, 60)
-	binary.LittleEndian.PutUint32(g.rec[0:], uint32(g.now/1e9))
-	binary.LittleEndian.PutUint32(g.rec[4:], uint32(g.now%1e9))
-	binary.LittleEndian.PutUint32(g.rec[8:], uint32(n))
-	binary.LittleEndian.PutUint32(g.rec[12:], uint32(n))
-	g.out.Write(g.rec[:])
-	g.out.Write(g.frame[:n])
+	g.size = max(len(b)+payload, 60)
 }
