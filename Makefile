@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # Programs that tests and benchmarks run, and the Debian packages they come in.
 TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd ip=iproute2 \
-	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool setpriv=util-linux gcc=gcc pcap-config=libpcap-dev
+	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool sysctl=procps setpriv=util-linux gcc=gcc pcap-config=libpcap-dev
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
