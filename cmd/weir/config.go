@@ -155,7 +155,7 @@ func (c *config) check() error {
 		return errors.New("site is empty")
 	}
 	if _, err := c.filter(""); err != nil {
-		return fmt.Errorf("filter: %w", err)
+		return err
 	}
 	if c.Privacy != "openings" && c.Privacy != "headers" {
 		return fmt.Errorf(`privacy is %q, must be "openings" or "headers"`, c.Privacy)

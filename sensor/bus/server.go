@@ -49,6 +49,11 @@ func startServer(cfg *Config, dir string, log *slog.Logger) (*inside, error) {
 		return nil, fmt.Errorf("nats: %w", err)
 	}
 	store := filepath.Join(dir, storeFolder)
+	for _, folder := range []string{store, filepath.Join(store, server.JetStreamStoreDir)} {
+		if err := makeWay(folder, log); err != nil {
+			return nil, fmt.Errorf("nats: %w", err)
+		}
+	}
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return nil, fmt.Errorf("nats: %w", err)
 	}
@@ -103,6 +108,20 @@ func startServer(cfg *Config, dir string, log *slog.Logger) (*inside, error) {
 		MaxMemory: opts.JetStreamMaxMemory, MaxStore: opts.JetStreamMaxStore, StoreDir: store,
 		SyncInterval: opts.SyncInterval, SyncAlways: opts.SyncAlways, Strict: true,
 	}}, nil
+}
+
+// makeWay sets aside what stands where a folder of the server should be. Of damage below, JetStream saves what it can by itself.
+func makeWay(folder string, log *slog.Logger) error {
+	info, err := os.Lstat(folder)
+	if err != nil || info.IsDir() || info.Mode()&os.ModeSymlink != 0 {
+		return nil
+	}
+	aside := fmt.Sprintf("%s.corrupt-%d", folder, time.Now().Unix())
+	if err := os.Rename(folder, aside); err != nil {
+		return err
+	}
+	log.Error("the store of the NATS server inside is damaged: it was set aside and begun anew", "kept", aside)
+	return nil
 }
 
 // mend starts the server's storage anew, if there is room on the disk: JetStream gives a stream up for good at the first write
