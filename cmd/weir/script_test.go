@@ -22,9 +22,10 @@ import (
 	"weir/sensor/capture"
 )
 
-// TestMain makes the command available to scripts and other tests as a process of its own: weir in the PATH.
+// TestMain makes commands available to scripts and other tests as processes of their own, in the PATH: weir, and natsd, which is
+// somebody else's NATS server.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"weir": main})
+	testscript.Main(m, map[string]func(){"weir": main, "natsd": natsd})
 }
 
 // TestScript runs testdata/script. Beside testscript's commands there are: exits (a command and its exit code), plain
