@@ -75,6 +75,7 @@ type Bus struct {
 	reconnects, diskErrors      atomic.Uint64
 	logLink, logPublish, logBig sparse
 	logDisk, logFull, logAsync  sparse
+	logUp                       sparse
 }
 
 // counters are those of KindStats that do not come from the outbox.
@@ -145,6 +146,9 @@ func Open(ctx context.Context, cfg Config, id Identity, dir string, log *slog.Lo
 	b.outbox, err = openOutbox(filepath.Join(dir, "outbox"), int64(cfg.OutboxMiB)<<20, log)
 	if err != nil {
 		b.cancel()
+		if diskFull(err) {
+			err = fmt.Errorf("%w: make room for %s", err, dir)
+		}
 		return nil, err
 	}
 	if cfg.embedded() {

@@ -669,3 +669,33 @@ func TestTooLarge(t *testing.T) {
 	}
 	closeBus(t, b)
 }
+
+// A message that the server never takes does not hold up the others, nor keep the processor busy.
+func TestOneThatFails(t *testing.T) {
+	const denied = "weir.v1.site_2Eone.*.alert.scan.info"
+	s := run(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{denied}},
+		}}}
+	})
+	b := open(t, outside("nats://u:p@"+s.Addr().String()), t.TempDir())
+	if err := b.Alert("scan", "info", "denied.1", nil); err != nil {
+		t.Fatal(err)
+	}
+	const n = 5000
+	for i := range n {
+		if err := b.Alert("scan", "low", fmt.Sprintf("%d.1", i), payloadOf(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all others published", 20*time.Second, published(b, Alert, n))
+	balanced(t, b)
+	if s := b.Stats().Kinds[Alert]; s.Pending != 1 || s.Retried > 10 {
+		t.Errorf("%+v", s)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := b.Close(ctx); err == nil {
+		t.Error("nothing left?")
+	}
+}

@@ -50,7 +50,7 @@ func (b *Bus) up(nc *nats.Conn, again bool) {
 	}
 	b.connected.Store(true)
 	if b.server == nil {
-		b.log.Info("connected to NATS", "server", redact(nc.ConnectedUrl()))
+		b.logUp.log(b.log, slog.LevelInfo, "connected to NATS", "server", redact(nc.ConnectedUrl()))
 	}
 	signal(b.look)
 }

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,8 @@ type flight struct {
 	record
 	kind  Kind
 	order uint64 // of handing out
-	done  bool   // acknowledged, or given up
+	tries int    // that failed
+	after time.Time
 }
 
 // result is what became of a publication.
@@ -44,10 +46,11 @@ type result struct {
 type lane struct {
 	kind    Kind
 	order   uint64
-	flights []*flight // in order, the first is not done
-	again   []*flight // to be published again, in order
+	read    uint64    // highest number that the outbox handed out
+	flights []*flight // in order; none is acknowledged or given up
+	again   []*flight // of those, what is to be published again, in order
 	air     int       // published, not answered
-	bytes   int       // of flights that are not done
+	bytes   int       // of flights
 	backoff time.Duration
 	until   time.Time // no publishing before
 }
@@ -112,6 +115,9 @@ func (p *publisher) saveCursor(now time.Time) time.Duration {
 		if l.until.After(now) {
 			next = min(next, l.until.Sub(now))
 		}
+		for _, f := range l.again {
+			next = min(next, max(f.after.Sub(now), time.Millisecond))
+		}
 		if l.air > 0 || l.order > 0 && p.outbox.unsaved() {
 			next = min(next, cursorEvery)
 		}
@@ -122,7 +128,7 @@ func (p *publisher) saveCursor(now time.Time) time.Duration {
 // fill publishes what a lane's window has room for.
 func (p *publisher) fill(l *lane, now time.Time) {
 	for p.open.Load() && !now.Before(l.until) && l.air < windows[l.kind] {
-		f := p.take(l)
+		f := p.take(l, now)
 		if f == nil {
 			return
 		}
@@ -131,10 +137,10 @@ func (p *publisher) fill(l *lane, now time.Time) {
 }
 
 // take returns the next message to publish, or nil.
-func (p *publisher) take(l *lane) *flight {
-	if len(l.again) > 0 {
-		f := l.again[0]
-		l.again = l.again[1:]
+func (p *publisher) take(l *lane, now time.Time) *flight {
+	if i := slices.IndexFunc(l.again, func(f *flight) bool { return !now.Before(f.after) }); i >= 0 {
+		f := l.again[i]
+		l.again = slices.Delete(l.again, i, i+1)
 		return f
 	}
 	if len(l.flights) >= 4*windows[l.kind] || l.bytes >= windowBytes { // one that fails must not let others pile up
@@ -150,6 +156,7 @@ func (p *publisher) take(l *lane) *flight {
 		return nil
 	}
 	l.order++
+	l.read = max(l.read, r.number)
 	f := &flight{record: r, kind: l.kind, order: l.order}
 	l.flights = append(l.flights, f)
 	l.bytes += f.size()
@@ -207,11 +214,15 @@ func (p *publisher) settle(r result) {
 		p.finish(l, f)
 	default:
 		c.retried.Add(1)
-		at, _ := slices.BinarySearchFunc(l.again, f.order, func(x *flight, order uint64) int { return int(int64(x.order - order)) })
+		f.after = time.Now().Add(min(firstRetry<<min(f.tries, 10), lastRetry)) // one that fails always must not hold up the others
+		f.tries++
+		at, _ := slices.BinarySearchFunc(l.again, f, inOrder)
 		l.again = slices.Insert(l.again, at, f)
 		p.hold(l, r.err)
 	}
 }
+
+func inOrder(a, b *flight) int { return cmp.Compare(a.order, b.order) }
 
 func tooLarge(err error) bool {
 	var api jetstream.JetStreamError
@@ -239,17 +250,17 @@ func (p *publisher) hold(l *lane, err error) {
 	}
 }
 
-// finish marks a message as done and tells the outbox up to where all are.
+// finish forgets a message that is acknowledged or given up, and tells the outbox up to where all are.
 func (p *publisher) finish(l *lane, f *flight) {
-	f.done = true
-	l.bytes -= f.size()
-	number := uint64(0)
-	for len(l.flights) > 0 && l.flights[0].done {
-		number = max(number, l.flights[0].number)
-		l.flights[0] = nil
-		l.flights = l.flights[1:]
+	if i, ok := slices.BinarySearchFunc(l.flights, f, inOrder); ok {
+		l.flights = slices.Delete(l.flights, i, i+1)
 	}
-	if number > 0 {
+	l.bytes -= f.size()
+	if f.number > 0 {
+		number := l.read
+		if i := slices.IndexFunc(l.flights, func(f *flight) bool { return f.number > 0 }); i >= 0 {
+			number = l.flights[i].number - 1
+		}
 		p.outbox.acknowledge(l.kind, number)
 	}
 	p.flying[l.kind].Add(-1)
@@ -307,7 +318,7 @@ func (p *publisher) end() {
 	for k := range p.lanes {
 		l := &p.lanes[k]
 		for _, f := range l.flights {
-			if f.number == 0 && !f.done {
+			if f.number == 0 {
 				p.flying[k].Add(-1)
 				p.put(l.kind, f.record)
 			}
