@@ -19,7 +19,7 @@ type replayCmd struct {
 	Files       []string `arg:"" name:"file" help:"Captures: pcap or pcapng, plain, gzip or zstd; '-' is standard input. Several are read one after the other."`
 	Merge       bool     `help:"Merge the files by time instead."`
 	Filter      string   `placeholder:"EXPR" help:"Judge only packets that match, in the words of tcpdump: 'net 10.0.0.0/8 and not port 22'. Sees inside tunnels."`
-	Format      string   `enum:"auto,table,jsonl" default:"auto" help:"table, jsonl, or auto: a table on a terminal."`
+	Format      string   `enum:"auto,table,jsonl,ecs,eve" default:"auto" help:"table, jsonl, ecs (Elastic Common Schema), eve (Suricata's eve.json), or auto: a table on a terminal, jsonl otherwise."`
 	Config      string   `placeholder:"FILE" help:"Configuration (YAML); deploy/weir.yaml shows every setting."`
 	Workers     int      `placeholder:"N" help:"Worker goroutines, 1 to ${workers} (default: one a core). The output does not depend on it."`
 	Expect      string   `placeholder:"FILE" help:"Compare the alerts with these JSON lines: exit 1 and a diff if they differ."`
@@ -192,7 +192,7 @@ func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config,
 	begin := time.Now()
 	var bar *progress
 	if !c.Quiet {
-		bar = startProgress(std, c.Format == "jsonl" || c.Flows == "-", src.set)
+		bar = startProgress(std, c.Format != "auto" && c.Format != "table" || c.Flows == "-", src.set)
 	}
 	sum, err := engine.Replay(running, src)
 	bar.stop()
