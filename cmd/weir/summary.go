@@ -27,7 +27,7 @@ func printSummary(w io.Writer, o *outcome) {
 	l := &o.Link
 	fmt.Fprintf(w, "%d packets, %s", l.Packets, scaled(l.Bytes, "B"))
 	if l.Packets > 0 {
-		fmt.Fprintf(w, ", %v of traffic from %s UTC", time.Duration(o.Last-o.First), time.Unix(0, o.First).UTC().Format("2006-01-02 15:04:05"))
+		fmt.Fprintf(w, ", %s of traffic from %s UTC", span(time.Duration(o.Last-o.First)), time.Unix(0, o.First).UTC().Format("2006-01-02 15:04:05"))
 	}
 	fmt.Fprintln(w)
 	line := func(name, text string) {
@@ -44,6 +44,14 @@ func printSummary(w io.Writer, o *outcome) {
 	line("alerts", o.found())
 	rate := uint64(float64(l.Packets) / max(o.took.Seconds(), 1e-9))
 	line("took", fmt.Sprintf("%v, %s/s", o.took.Round(time.Millisecond), scaled(rate, " packets")))
+}
+
+// span is a length of time, in days where hours say nothing.
+func span(d time.Duration) string {
+	if d > 72*time.Hour {
+		return fmt.Sprintf("%.1f days", d.Hours()/24)
+	}
+	return d.String()
 }
 
 // services lists the ports with the most bytes, those of a hundredth of all bytes at least.
