@@ -55,7 +55,9 @@ func (j *liveJudge) ready() bool {
 		j.next = max(j.next, pending)
 		return pending < math.MaxInt64
 	case !j.started:
-		j.started, j.next = low > math.MinInt64, low-1
+		if j.started = low > math.MinInt64; j.started {
+			j.next = low - 1
+		}
 		return j.started
 	case low > j.next:
 		if j.next > j.last+silence { // nothing can fall due before the next traffic
