@@ -65,6 +65,7 @@ type sensing struct {
 	cmd      *senseCmd
 	std      *streams
 	log      *slog.Logger
+	seldom   *slog.Logger // of what could be said of each alert
 	level    slog.LevelVar
 	hangup   chan os.Signal // SIGHUP
 	mu       sync.Mutex     // of settings
@@ -111,6 +112,7 @@ func (c *senseCmd) Run(ctx context.Context, std *streams) error {
 	if s.log, err = s.logger(); err != nil {
 		return usageError{err}
 	}
+	s.seldom = host.Limited(s.log, time.Minute)
 	begin := time.Now()
 	if err := s.open(ctx, f); err != nil {
 		if ctx.Err() != nil {
@@ -359,7 +361,7 @@ func (s *sensing) alert(a *alert.Alert) {
 		err = s.bus.Alert(a.Analyzer, a.Severity.String(), fmt.Sprintf("%s.%d", a.ID, a.Rev), line[:len(line)-1])
 	}
 	if err != nil {
-		s.log.Error("an alert is not safe on disk", "id", a.ID, "rev", a.Rev, "error", err)
+		s.seldom.Error("an alert is not safe on disk", "id", a.ID, "rev", a.Rev, "error", err)
 	}
 	s.metrics.alert(a, time.Now())
 	s.printer.put(a)
