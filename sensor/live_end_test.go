@@ -12,10 +12,13 @@ import (
 )
 
 // silentLink is a source without traffic: it says until when there was none, each time after a pause, and ends.
-type silentLink struct{ until []int64 }
+type silentLink struct {
+	until []int64
+	pause time.Duration
+}
 
 func (s *silentLink) Next(b *capture.Block) error {
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(s.pause)
 	if len(s.until) == 0 {
 		return io.EOF
 	}
@@ -26,7 +29,7 @@ func (s *silentLink) Next(b *capture.Block) error {
 func (*silentLink) Drops() capture.Drops { return capture.Drops{} }
 func (*silentLink) Close() error         { return nil }
 
-// TestLiveBrief ends a run before the second worker has begun, when the first has closed some ticks.
+// TestLiveBrief ends a run in which one worker never begins, and the other closes ticks and ends before it.
 func TestLiveBrief(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	cfg := config(2)
@@ -38,7 +41,9 @@ func TestLiveBrief(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano()
 	done := make(chan error, 1)
 	go func() {
-		_, err := e.Live([]capture.LiveSource{&silentLink{until: []int64{now, now + 5*tally.Tick}}, &silentLink{}})
+		_, err := e.Live([]capture.LiveSource{
+			&silentLink{[]int64{now, now + 5*tally.Tick}, 10 * time.Millisecond}, &silentLink{nil, 100 * time.Millisecond},
+		})
 		done <- err
 	}()
 	select {
