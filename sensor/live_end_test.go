@@ -8,26 +8,27 @@ import (
 	"go.uber.org/goleak"
 
 	"weir/analyzers/tally"
+	"weir/decode"
 	"weir/sensor/capture"
 )
 
-// silentLink is a source without traffic: it says until when there was none, each time after a pause, and ends.
-type silentLink struct {
-	until []int64
-	pause time.Duration
+// sparseLink is a source of few frames, each after a pause, and then of none.
+type sparseLink struct {
+	frames []decode.Frame
+	pause  time.Duration
 }
 
-func (s *silentLink) Next(b *capture.Block) error {
+func (s *sparseLink) Next(b *capture.Block) error {
 	time.Sleep(s.pause)
-	if len(s.until) == 0 {
+	if b.Frames = b.Frames[:0]; len(s.frames) == 0 {
 		return io.EOF
 	}
-	b.Frames, b.Until, s.until = b.Frames[:0], s.until[0], s.until[1:]
+	b.Frames, s.frames = append(b.Frames[:0], s.frames[0]), s.frames[1:]
 	return nil
 }
 
-func (*silentLink) Drops() capture.Drops { return capture.Drops{} }
-func (*silentLink) Close() error         { return nil }
+func (*sparseLink) Drops() capture.Drops { return capture.Drops{} }
+func (*sparseLink) Close() error         { return nil }
 
 // TestLiveBrief ends a run in which one worker never begins, and the other closes ticks and ends before it.
 func TestLiveBrief(t *testing.T) {
@@ -38,11 +39,17 @@ func TestLiveBrief(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	frame := func(at int64) decode.Frame {
+		data := []byte("\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00" + // Ethernet, IPv4, UDP
+			"\x45\x00\x00\x1c\x00\x01\x00\x00\x40\x11\x00\x00\xc6\x33\x64\x01\xc6\x33\x64\x02" + "\x10\x00\x20\x00\x00\x08\x00\x00")
+		return decode.Frame{Time: at, Data: data, WireLen: uint32(len(data)), Link: decode.LinkEthernet}
+	}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano()
 	done := make(chan error, 1)
 	go func() {
 		_, err := e.Live([]capture.LiveSource{
-			&silentLink{[]int64{now, now + 5*tally.Tick}, 10 * time.Millisecond}, &silentLink{nil, 100 * time.Millisecond},
+			&sparseLink{[]decode.Frame{frame(now), frame(now + 5*tally.Tick)}, 10 * time.Millisecond},
+			&sparseLink{nil, 100 * time.Millisecond},
 		})
 		done <- err
 	}()
