@@ -167,7 +167,7 @@ func TestTags(t *testing.T) {
 	inBand := decode(d, LinkEthernet, eth("88a8", "0064 8100 00c8 0800", in4))
 	var p Packet
 	d.Decode(&Frame{Data: eth("8100", "00c8 0800", in4), Link: LinkEthernet, Tags: [2]Tag{{0x88a8, 100}}}, &p)
-	if p.Key != inBand.Key || p.VLAN != inBand.VLAN || p.VLANs != 2 || p.Key.Disc == 0 {
+	if p.Key != inBand.Key || p.VLAN != inBand.VLAN || p.VLANs != 2 || p.Key.Disc == 0 || p.WireLen != inBand.WireLen {
 		t.Errorf("%+v, want %+v", p.Key, inBand.Key)
 	}
 	discs := map[uint32]string{}

@@ -80,6 +80,7 @@ func (w *walk) begin(f *Frame) {
 	for i := range f.Tags { // by index: a copy of the array costs 2 ns
 		if f.Tags[i] != (Tag{}) {
 			w.tag(f.Tags[i].TCI)
+			p.WireLen += 4
 		}
 	}
 }

@@ -33,7 +33,7 @@ const (
 type Frame struct {
 	Data    []byte   // captured bytes, starting at the link-layer header
 	Time    int64    // capture time, ns since the Unix epoch
-	WireLen uint32   // length on the wire in bytes; at least len(Data)
+	WireLen uint32   // length on the wire in bytes, without Tags; at least len(Data)
 	Link    LinkType // of Data
 	Iface   uint16   // index of the interface within its source
 	Tags    [2]Tag   // VLAN tags that the kernel took off, outermost first; zero value: none

@@ -43,11 +43,16 @@ func visible(p *Packet) Packet {
 
 // sane checks one packet against the comments of Packet.
 func sane(d *Decoder, f *Frame, p *Packet) string {
-	captured := uint32(len(f.Data))
+	captured, tags := uint32(len(f.Data)), uint32(0)
+	for _, t := range f.Tags {
+		if t != (Tag{}) {
+			tags += 4
+		}
+	}
 	switch {
 	case p.Why >= WhyCount:
 		return "reason out of range"
-	case p.WireLen != max(f.WireLen, captured) || p.Cut != (f.WireLen > captured):
+	case p.WireLen != max(f.WireLen, captured)+tags || p.Cut != (f.WireLen > captured):
 		return "length of the frame"
 	case p.HasMAC && p.L2+14 > captured:
 		return "Ethernet header beyond the frame"

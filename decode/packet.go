@@ -97,7 +97,7 @@ type Packet struct {
 	Data    []byte // the frame's captured bytes; borrowed like Frame.Data
 	Key     Key    // valid iff Kind is not KindNone
 	Hash    uint64 // of Key under the decoder's seed; valid with Key
-	WireLen uint32 // of the frame
+	WireLen uint32 // of the frame, with the tags that the kernel took off
 
 	L2      uint32 // offset of the innermost Ethernet header; valid iff HasMAC
 	L3      uint32 // offset of the innermost IP or ARP header; valid iff Kind is not KindNone
