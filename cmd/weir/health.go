@@ -196,11 +196,11 @@ func (h *health) engine(s, before *sensor.Status) {
 	at := alert.Time(s.Time)
 	h.EventTime, h.OneWay, h.Unanswered, h.Loss.Ratio = &at, s.OneWay, s.Mute, s.Loss
 	per := func(n, was uint64) rate {
-		return rate{n, float64(n-was) / max(h.Interval, 1e-3)}
+		return rate{n, float64(grown(n, was)) / max(h.Interval, 1e-3)}
 	}
 	h.Packets = per(s.Link.Packets, before.Link.Packets)
 	h.Bits = per(8*s.Link.Bytes, 8*before.Link.Bytes)
-	h.Alerts = healthAlerts{s.Alerts.Opened - s.Alerts.Closed, s.Alerts.Opened, s.Alerts.Opened - before.Alerts.Opened}
+	h.Alerts = healthAlerts{s.Alerts.Opened - s.Alerts.Closed, s.Alerts.Opened, grown(s.Alerts.Opened, before.Alerts.Opened)}
 	for i := range s.States {
 		t := &s.States[i]
 		h.State = append(h.State, healthState{t.Name, t.Used, t.Limit, t.Bytes})
@@ -227,10 +227,18 @@ func causesSince(all, before []loss) []healthCause {
 	out := []healthCause{}
 	for _, l := range all {
 		if l.n > 0 {
-			out = append(out, healthCause{l.stage, l.cause, l.n, l.n - was[[2]string{l.stage, l.cause}]})
+			out = append(out, healthCause{l.stage, l.cause, l.n, grown(l.n, was[[2]string{l.stage, l.cause}])})
 		}
 	}
 	return out
+}
+
+// grown is by how much a total grew, which begins anew with the engine when the wall clock was set far back.
+func grown(n, was uint64) uint64 {
+	if n < was {
+		return n
+	}
+	return n - was
 }
 
 // milliseconds rounds a time to them, in seconds.

@@ -113,6 +113,12 @@ func value(t *testing.T, all map[string]*dto.MetricFamily, name, labels string) 
 // TestMetricsTable compares what is scraped with docs/metrics.md, both ways: name, type, labels and help.
 func TestMetricsTable(t *testing.T) {
 	_, all := gatherAll(t)
+	asDocumented(t, all)
+}
+
+// asDocumented holds that all metrics of weir, and no others, are in docs/metrics.md.
+func asDocumented(t *testing.T, all map[string]*dto.MetricFamily) {
+	t.Helper()
 	got := map[string]string{}
 	for name, f := range all {
 		if !strings.HasPrefix(name, namespace) {
@@ -469,6 +475,14 @@ func TestHealthMessage(t *testing.T) {
 	}
 	if c := got.Loss.Causes[0]; c.Total != next.Link.Loss[tally.LossKernel] || c.Since != 3 || got.Loss.Causes[1].Since != 0 {
 		t.Errorf("losses of the second message: %+v", got.Loss.Causes)
+	}
+	s = &sensor.Status{Alerts: alert.Stats{Opened: 2}} // of an engine that began anew
+	s.Link.Packets, s.Link.Loss[tally.LossKernel] = 30, 1
+	if err := json.Unmarshal(r.message(o.Started.Add(30*time.Second)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Packets.Second != 3 || got.Alerts.Since != 2 || got.Loss.Causes[0].Since != 1 {
+		t.Errorf("message after a new beginning: %+v", got)
 	}
 	s = nil
 	if err := json.Unmarshal(newHealthReporter(newMetrics(o)).message(o.Started.Add(time.Minute)), &got); err != nil {
