@@ -144,6 +144,40 @@ func TestLiveFilter(t *testing.T) {
 	}
 }
 
+// A kernel with little room for filters (net.core.optmem_max) makes room for a new one by forgetting the old one; one that is
+// larger still lets everything through. Capture goes on.
+func TestLiveFilterRoom(t *testing.T) {
+	inNamespace(t)
+	if err := os.WriteFile("/proc/sys/net/core/optmem_max", []byte("20480"), 0); err != nil {
+		leaveOut(t, fmt.Sprintf("the room for filters is not the namespace's own: %v", err))
+	}
+	pair(t, "wcapa", "wcapb")
+	hosts := func(n int) *filter.Filter {
+		return parse(t, "udp dst port 53 and not ("+strings.Repeat("host 10.9.9.9 or ", n)+"tcp)")
+	}
+	c := tap(t, small(), 1, hosts(100), "wcapa")
+	s := newSender(t, "wcapb")
+	for i, n := range []int{100, 101, 200} { // one at a time; both together do not fit; too large
+		if err := c.SetFilter(hosts(n)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if err := s.send(frame(1, 1, 1000, 80, i, 10), frame(1, 1, 1000, 53, i, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "frames came", func() bool { return c.readers[0].count() >= 4 })
+	if n := c.Interfaces()[0].Reopened; n != 0 {
+		t.Errorf("reopened %d times", n)
+	}
+	frames, _ := c.end(t)
+	if len(frames) != 4 || binary.BigEndian.Uint16(frames[2].Data[36:]) != 80 {
+		t.Errorf("%d frames, want the matching one twice, then both", len(frames))
+	}
+	large := tap(t, small(), 1, hosts(200), "wcapa")
+	large.end(t)
+}
+
 // On lo every packet passes the tap twice, and is read once; so it is with a filter.
 func TestLiveLoopback(t *testing.T) {
 	inNamespace(t)

@@ -271,15 +271,25 @@ var outgoing = []bpf.Instruction{
 
 // program filters, and cuts frames at snaplen, which saves ring memory. An expression that is too long only cuts.
 func (f *kernelFilter) program(k *link) []bpf.RawInstruction {
-	var prefix []bpf.RawInstruction
+	prefix := f.prefix(k)
+	body, err := f.f.BPF(k.kind, f.snaplen)
+	if err != nil || len(prefix)+len(body) > filter.MaxInstructions {
+		return f.cut(k)
+	}
+	return append(prefix, body...)
+}
+
+// cut is the program of a filter that lets everything pass.
+func (f *kernelFilter) cut(k *link) []bpf.RawInstruction {
+	body, _ := (*filter.Filter)(nil).BPF(k.kind, f.snaplen)
+	return append(f.prefix(k), body...)
+}
+
+func (f *kernelFilter) prefix(k *link) (prefix []bpf.RawInstruction) {
 	if k.loopback {
 		prefix, _ = bpf.Assemble(outgoing)
 	}
-	body, err := f.f.BPF(k.kind, f.snaplen)
-	if err != nil || len(prefix)+len(body) > filter.MaxInstructions {
-		body, _ = (*filter.Filter)(nil).BPF(k.kind, f.snaplen)
-	}
-	return append(prefix, body...)
+	return prefix
 }
 
 // linkKinds are the link types by the kernel's hardware types (ARPHRD_…, linux/if_arp.h) as netlink.Link names them.

@@ -37,6 +37,21 @@ type ring struct {
 	freezes uint32
 }
 
+// attach gives the kernel a filter. It has little room for them (net.core.optmem_max: 20 KiB before Linux 6.9), where the old
+// one and the new one must fit together: where there is none, the old one goes first, and then a new one that is too large
+// only cuts.
+func (r *ring) attach(f *kernelFilter, k *link) error {
+	r.filter = f.version
+	program := f.program(k)
+	err := r.SetBPF(program)
+	if errors.Is(err, unix.ENOMEM) {
+		if err = r.SetBPF(f.cut(k)); err == nil {
+			_ = r.SetBPF(program) // else what does not match is left to the readers
+		}
+	}
+	return err
+}
+
 // port is a worker's place at an interface. Its ring comes and goes with the interface. All methods but drops are for the
 // goroutine that reads it.
 type port struct {
@@ -202,8 +217,7 @@ func (p *port) follow(now int64) {
 		return
 	}
 	if f := l.filter.Load(); f.version != p.ring.filter {
-		p.ring.filter = f.version
-		if err := p.ring.SetBPF(f.program(p.link)); err != nil {
+		if err := p.ring.attach(f, p.link); err != nil {
 			p.link.fail(fmt.Errorf("attach the filter: %w", err))
 		}
 	}
@@ -315,8 +329,9 @@ func (l *afPacket) openRings(k *link, index int) (rings []*ring, err error) {
 		if err != nil {
 			return rings, k.explain(err)
 		}
-		rings = append(rings, &ring{TPacket: t, opened: opened, filter: f.version})
-		if err := t.SetBPF(f.program(k)); err != nil {
+		r := &ring{TPacket: t, opened: opened}
+		rings = append(rings, r)
+		if err := r.attach(f, k); err != nil {
 			return rings, fmt.Errorf("capture: %s: attach the filter: %w", k.name, err)
 		}
 		if l.workers == 1 {
