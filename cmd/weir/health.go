@@ -67,10 +67,10 @@ func deaf(s *sample) (reasons []string) {
 			return nil
 		case c.Index == 0:
 			reasons = append(reasons, c.Name+": there is no such interface now")
-		case !c.Open:
-			reasons = append(reasons, c.Name+": not captured from")
-		default:
+		case !c.Up:
 			reasons = append(reasons, c.Name+": down, or without carrier")
+		default:
+			reasons = append(reasons, c.Name+": not captured from")
 		}
 	}
 	return reasons
