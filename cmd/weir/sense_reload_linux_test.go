@@ -99,7 +99,7 @@ func TestSenseReloadRelative(t *testing.T) {
 
 	o.configure(t, "filter: not tcp\n")
 	s.reloads(t, "ok", 1)
-	time.Sleep(200 * time.Millisecond) // what was captured before
+	time.Sleep(200 * time.Millisecond) // readers attach the kernel filter when they look up
 	before := packets()
 	o.probe(t, 3000, 50)
 	time.Sleep(1500 * time.Millisecond) // a status is made each second
@@ -134,6 +134,7 @@ func TestSenseReloadRelative(t *testing.T) {
 
 	o.configure(t, "filter: tcp\nlog: {level: warn}\nprivacy: headers\nanalyzers: {scan: {sources: 4096}, flood: {max_victims: 4096}}\nnats: {store_mib: 4096}\nsite: other\n")
 	s.reloads(t, "ok", 2)
+	time.Sleep(200 * time.Millisecond) // readers attach the kernel filter when they look up
 	o.probe(t, 3000, 50)
 	await(t, "packets are counted again", func() bool { return packets() > before })
 	for _, want := range []string{"site", "privacy", "nats.store_mib", "analyzers.scan.sources", "analyzers.flood.max_victims"} {
