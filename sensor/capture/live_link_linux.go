@@ -50,6 +50,7 @@ type link struct {
 
 	// Of the watcher alone.
 	promisc int   // the socket that holds the interface in promiscuous mode; -1: none
+	claims  []int // sockets of claim
 	looked  int64 // monotonic ns
 	retry   int64 // monotonic ns: not before
 	pause   time.Duration
@@ -177,6 +178,7 @@ func (k *link) gone() {
 	}
 	k.known = false
 	k.unpromisc()
+	k.unclaim()
 	k.mu.Lock()
 	k.status.Up, k.status.Index = false, 0
 	k.counters = netlink.LinkStatistics64{}
@@ -224,6 +226,7 @@ func (k *link) open(a *netlink.LinkAttrs) error {
 			return err
 		}
 	}
+	k.claim(a.Index)
 	rings, err := k.live.openRings(k, a.Index)
 	if err != nil {
 		return err
@@ -257,6 +260,41 @@ func (k *link) unpromisc() {
 		unix.Close(k.promisc)
 		k.promisc = -1
 	}
+}
+
+// claimed are EtherTypes (IEEE 802, if_ether.h) that a host takes nothing of, but a mirror port shows in VLANs: LLC, second
+// VLAN tags, MPLS, PPPoE, what bridges and switches tell each other, storage, MACsec; IPv6, where the kernel has none.
+var claimed = []uint16{
+	0x0001, 0x0004, 0x6558, 0x8100, 0x86dd, 0x8809, 0x8847, 0x8848, 0x8863, 0x8864, 0x888e, 0x8892, 0x88a2, 0x88a8, 0x88cc, 0x88e5,
+	0x88e7, 0x88f7, 0x8902, 0x8906, 0x894f, 0x9000, 0x9100,
+}
+
+// claim makes the interface's counter of drops say what was lost. The kernel counts a frame with a VLAN tag as dropped if no
+// protocol takes it afterwards, although the tap had it (__netif_receive_skb_core, net/core/dev.c). So there is a socket for
+// each such type, whose filter wants nothing. Without one, the counter says too much, no more.
+func (k *link) claim(index int) {
+	if k.kind != decode.LinkEthernet || k.loopback || len(k.claims) > 0 {
+		return
+	}
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	for _, t := range claimed {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return
+		}
+		k.claims = append(k.claims, fd)
+		err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+		if err != nil || unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(t), Ifindex: index}) != nil {
+			return
+		}
+	}
+}
+
+func (k *link) unclaim() {
+	for _, fd := range k.claims {
+		unix.Close(fd)
+	}
+	k.claims = nil
 }
 
 // take hands a ring to the worker's port, if one is ready. It may be broken by now; frames may be in it all the same.
@@ -320,6 +358,7 @@ func (k *link) snapshot() InterfaceStatus {
 // close frees what no port has.
 func (k *link) close() {
 	k.unpromisc()
+	k.unclaim()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	closeRings(k.ready)
