@@ -111,11 +111,18 @@ type stamps struct {
 
 func newStamps(c *clock) stamps { return stamps{clock: c, span: c.last.Load()} }
 
-// event is the event time of a frame that the kernel stamped with the wall clock's time, and the moment of that.
+// event is the event time of a frame that the kernel stamped with the wall clock's time, and the moment of that. A stamp from
+// the future counts as now: event time would stand still until then.
 func (s *stamps) event(wall int64) (event, mono int64) {
 	mono = wall - s.span.offset
 	if mono < s.seen-int64(frameLag) || mono > s.now+int64(frameAdvance) || s.span.next.Load() != nil {
 		mono = s.settle(wall)
+		if _, now, ok := s.clock.read(); ok {
+			s.now = max(s.now, now)
+			if mono > s.now+int64(frameAdvance) { // the clock was set there and back between two looks, or the sender stamped it (SO_TXTIME)
+				return s.span.at(s.now), s.now
+			}
+		}
 	}
 	if mono > s.seen && mono <= s.now+int64(frameAdvance) {
 		s.seen = mono

@@ -137,13 +137,15 @@ func TestClockBackWhileIdle(t *testing.T) {
 	}
 }
 
-// A frame stamp that cannot be does not keep the following from being read.
+// A frame stamp that cannot be counts as now, and does not keep the following from being read.
 func TestClockOddStamp(t *testing.T) {
 	f, c := newFakeClock()
 	st := newStamps(c)
 	f.pass(ms)
 	st.now = f.mono
-	st.event(f.wall + 3600*s1)
+	if event, mono := st.event(f.wall + 3600*s1); event != f.wall || mono != f.mono {
+		t.Errorf("event time is %v off", time.Duration(event-f.wall))
+	}
 	f.pass(ms)
 	st.now = f.mono
 	if event, _ := st.event(f.wall); event != f.wall || st.seen != f.mono {
