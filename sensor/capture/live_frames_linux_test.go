@@ -178,6 +178,34 @@ func TestLiveUnclaimed(t *testing.T) {
 	}
 }
 
+// What an interface dropped before it took the place of another is no loss.
+func TestLiveRenamed(t *testing.T) {
+	inNamespace(t)
+	pair(t, "wcapa", "wcapb")
+	pair(t, "wcapc", "wcapd")
+	s, inner := newSender(t, "wcapd"), frame(1, 2, 3, 4, 5, 10)
+	for range 400 {
+		if err := s.send(slices.Concat(inner[:12], []byte("\x81\x00\x00\x05\x88\x64"), inner[14:])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k, err := netlink.LinkByName("wcapc"); err != nil || k.Attrs().Statistics.RxDropped < 400 {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	c := tap(t, small(), 1, nil, "wcapa")
+	for _, args := range []string{"del wcapa", "set wcapc down", "set wcapc name wcapa", "set wcapa up"} {
+		ip(t, "link "+args)
+	}
+	await(t, "capture goes on", func() bool { return c.Interfaces()[0].Reopened > 0 })
+	if err := s.send(inner); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a frame came", func() bool { return c.readers[0].count() > 0 })
+	if _, drops := c.end(t); drops != (Drops{}) {
+		t.Errorf("drops %+v", drops)
+	}
+}
+
 // A kernel with little room for filters (net.core.optmem_max) makes room for a new one by forgetting the old one; one that is
 // larger still lets everything through. Capture goes on.
 func TestLiveFilterRoom(t *testing.T) {

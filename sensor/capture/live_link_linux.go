@@ -117,6 +117,11 @@ func (k *link) attend(changed bool) {
 	if k.known && a.Index != k.snapshot().Index {
 		k.gone()
 	}
+	if !k.known { // what an interface counted before it had this name is no loss
+		k.mu.Lock()
+		k.counters = *stats(a)
+		k.mu.Unlock()
+	}
 	k.known = true
 	k.see(a)
 	if k.broken.Load() && a.Flags&net.FlagUp != 0 && now >= k.retry {
@@ -181,7 +186,6 @@ func (k *link) gone() {
 	k.unclaim()
 	k.mu.Lock()
 	k.status.Up, k.status.Index = false, 0
-	k.counters = netlink.LinkStatistics64{}
 	k.mu.Unlock()
 	k.broken.Store(true)
 	k.live.event(LiveEvent{Kind: InterfaceGone, Interface: k.name})
