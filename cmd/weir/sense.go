@@ -87,7 +87,8 @@ type sensing struct {
 type sensingRun struct {
 	live   *capture.Live
 	engine *sensor.Engine
-	reset  atomic.Bool // the clock was set so far back that time has to begin anew
+	anew   context.Context // ended when the clock was set so far back that time has to begin anew
+	reset  context.CancelFunc
 }
 
 // Run watches until it is told to stop.
@@ -228,9 +229,14 @@ func (s *sensing) start(f *filter.Filter) error {
 		workers = min(runtime.GOMAXPROCS(0), sensor.MaxWorkers)
 	}
 	r := new(sensingRun)
+	r.anew, r.reset = context.WithCancel(context.Background())
 	var err error
 	if r.live, err = openLive(s.settings.live(), s.cmd.Interface, workers, f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
 		return err
+	}
+	r.opened.Store(r.live)
+	if r.reset.Load() {
+		r.live.Stop()
 	}
 	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface)))
 	if err != nil {
@@ -265,8 +271,7 @@ func (s *sensing) event(r *sensingRun, e capture.LiveEvent) {
 	s.log.Log(context.Background(), level, e.String())
 	if e.Kind == capture.ClockReset {
 		s.log.Warn("event time begins anew: what was known of connections and sources is forgotten")
-		r.reset.Store(true)
-		r.live.Stop()
+		r.reset()
 	}
 }
 
@@ -291,10 +296,12 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 			s.notify(host.Stopping)
 			r.live.Stop()
 		})
+		reset := context.AfterFunc(r.anew, r.live.Stop)
 		sum, err := r.engine.Live(r.sources())
 		ended()
+		reset()
 		err = errors.Join(err, r.live.Close(), r.engine.Close())
-		if err != nil || ctx.Err() != nil || !r.reset.Load() {
+		if err != nil || ctx.Err() != nil || r.anew.Err() == nil {
 			return sum, err
 		}
 		if err := s.start(s.filter()); err != nil {
