@@ -234,10 +234,6 @@ func (s *sensing) start(f *filter.Filter) error {
 	if r.live, err = openLive(s.settings.live(), s.cmd.Interface, workers, f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
 		return err
 	}
-	r.opened.Store(r.live)
-	if r.reset.Load() {
-		r.live.Stop()
-	}
 	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface)))
 	if err != nil {
 		return errors.Join(err, r.live.Close())
