@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -275,7 +276,8 @@ func (s *sentry) ready(t *testing.T) {
 // get asks the sensor's own web server. The code is 0 if there was no answer.
 func (s *sentry) get(t *testing.T, path string) (code int, body string) {
 	t.Helper()
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{Dial: dialer{s.ns}.Dial, DisableKeepAlives: true}}
+	dial := func(_ context.Context, network, addr string) (net.Conn, error) { return dialer{s.ns}.Dial(network, addr) }
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	r, err := client.Get("http://127.0.0.1:9470" + path)
 	if err != nil {
 		return 0, err.Error()
