@@ -254,7 +254,7 @@ func (s *sensing) start(f *filter.Filter) error {
 // secret is a random seed: who knows it can make the tables slow.
 func secret() uint64 {
 	var b [8]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails (crypto/rand)
+	_, _ = rand.Read(b[:]) // never fails
 	return binary.LittleEndian.Uint64(b[:])
 }
 
