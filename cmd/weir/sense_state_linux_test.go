@@ -241,6 +241,7 @@ func TestSenseDamagedStore(t *testing.T) {
 		{"file for the stream", replace(stream + "msgs"), false, ""},
 		{"file for the store", replace("nats/jetstream"), false, "nats/jetstream"},
 		{"file for the folder", replace("nats"), false, "nats"},
+		{"file for the outbox", replace("outbox"), true, "outbox"},
 	} {
 		state := filepath.Join(o.dir, fmt.Sprint("state", i))
 		if err := os.CopyFS(state, os.DirFS(s.state)); err != nil {

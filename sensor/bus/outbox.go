@@ -81,7 +81,11 @@ var (
 // openOutbox opens or creates the outbox of a state folder and finds what an earlier process left. The end of a segment that
 // a crash cut short is cut off; a damaged segment is kept under another name, too.
 func openOutbox(dir string, limit int64, log *slog.Logger) (*outbox, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := makeWay(dir, log)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
 	o := &outbox{dir: dir, limit: limit, segment: min(max(limit/64, 64<<10), 1<<20), log: log}

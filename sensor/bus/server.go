@@ -110,7 +110,7 @@ func startServer(cfg *Config, dir string, log *slog.Logger) (*inside, error) {
 	}}, nil
 }
 
-// makeWay sets aside what stands where a folder of the server should be. Of damage below, JetStream saves what it can by itself.
+// makeWay sets aside what stands where a folder should be. Of damage below its own, JetStream saves what it can by itself.
 func makeWay(folder string, log *slog.Logger) error {
 	info, err := os.Lstat(folder)
 	if err != nil || info.IsDir() || info.Mode()&os.ModeSymlink != 0 {
@@ -120,7 +120,7 @@ func makeWay(folder string, log *slog.Logger) error {
 	if err := os.Rename(folder, aside); err != nil {
 		return err
 	}
-	log.Error("the store of the NATS server inside is damaged: it was set aside and begun anew", "kept", aside)
+	log.Error("the state folder is damaged: what stood in the place of a folder was set aside", "folder", folder, "kept", aside)
 	return nil
 }
 
