@@ -22,8 +22,9 @@ const (
 	// grace is how many ticks the judge waits for a worker that lags behind the foremost: what it counted is then judged
 	// in a later epoch.
 	grace = 2
-	// recordsPerTick is how many connections that end in one tick a worker keeps for the judge: 6.6 MB in each of two
-	// shares, and at 160,000 a second more than a worker can open.
+	// recordsPerTick is how many connections that end in one tick all workers together keep for the judge, who hands them on
+	// before it judges the next tick: at 10 µs each, for JSON and the bus, 160 ms. More would keep alerts up. 6.9 MB in each
+	// of two shares.
 	recordsPerTick = 16 << 10
 )
 
@@ -122,7 +123,7 @@ func (e *Engine) Status() *Status { return e.live.status.Load() }
 
 func newFollower(e *Engine, id int, src capture.LiveSource) *follower {
 	w := &follower{src: src}
-	w.init(e, id, recordsPerTick*e.cfg.Workers/decode.Shards)
+	w.init(e, id, recordsPerTick/decode.Shards)
 	for s := range w.home {
 		w.home[s] = uint8(w.shards[s%len(w.shards)])
 	}
