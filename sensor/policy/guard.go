@@ -6,7 +6,6 @@ import (
 
 	"weir/analyzers"
 	"weir/analyzers/context"
-	"weir/sensor/alert"
 )
 
 // guard is a reason not to drop. A standing one needs only the drop, the networks and the settings: it is asked again where
@@ -76,9 +75,7 @@ func (g *Guards) Check(d *Drop, now int64) *Refusal {
 	if name == "" {
 		return nil
 	}
-	r := &Refusal{Schema: RefusalSchema, Time: alert.Time(now), Guard: name, Alert: d.Alert, Scope: d.Scope, Subject: d.what(), By: d.By}
-	r.Sentence = clip(r.Subject+" is spared by guard "+name+": "+why+".", maxReason)
-	return r
+	return refusal(d, now, name, why)
 }
 
 func (g *Guards) check(d *Drop, now int64) (name, why string) {
@@ -322,6 +319,7 @@ func duplicate(p *Policy, c *candidate) string {
 	if e := p.drops[d.Key()]; e != nil && e.drop != c.approves {
 		longer := c.alert == nil && d.Until > e.drop.Until && d.Effect() == e.drop.Effect()
 		if !longer && e.drop.Effect() >= d.Effect() {
+			c.same = e
 			return fmt.Sprintf("%s is %s already, until %s (drop %s)", e.drop.what(), e.drop.State, clockText(e.drop.Until), e.drop.ID)
 		}
 	}
@@ -331,6 +329,7 @@ func duplicate(p *Policy, c *candidate) string {
 	}
 	for q, e := range p.sources.Supernets(s) {
 		if q != s && e.drop.State == Requested && e.drop.Effect() >= d.Effect() && (c.alert != nil || e.drop.Until >= d.Until) {
+			c.same = e
 			return fmt.Sprintf("%v holds it already, until %s (drop %s)", q, clockText(e.drop.Until), e.drop.ID)
 		}
 	}

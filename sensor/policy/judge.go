@@ -20,6 +20,7 @@ type candidate struct {
 	since    int64        // ns: first evidence
 	lacks    string       // why there is no remedy
 	approves *Drop        // the pending drop that it is
+	same     *entry       // that makes it a duplicate
 }
 
 // kind names analyzer and kind of the alert.
@@ -28,14 +29,20 @@ func (c *candidate) kind() string { return kindOf(c.alert) }
 func kindOf(a *alert.Alert) string { return clip(a.Analyzer+"."+a.Kind, maxName) }
 
 // Judge answers a revision of an alert: with a drop, or with the guards that refused it. One that opens or grows is answered
-// by the first of its remedies that passes. One that closes ends the limit on its victim's service and its signature; sources
-// stay until their own end.
+// by the first of its remedies that passes. One that closes ends the limit on its victim's service and its signature, unless
+// packets still meet them; sources stay until their own end.
 //
 // Decisions that time brought are told before (see Advance).
 func (p *Policy) Judge(a *alert.Alert, now int64) []Decision {
 	out := p.Advance(now)
 	if a.State >= alert.Closed {
-		return append(out, p.relieve(clip(a.ID, maxName), "the attack is over", func(d *Drop) bool { return d.Service != nil })...)
+		calm := max(int64(a.Last), 0)
+		if calm < p.now {
+			calm += min(calmSpan, p.now-calm)
+		}
+		return append(out, p.relieve(clip(a.ID, maxName), "the attack is over", func(e *entry) bool {
+			return e.drop.Service != nil && e.lastHit <= calm
+		})...)
 	}
 	for _, c := range p.remedies(a) {
 		decided, more, again := p.decide(c)
@@ -46,6 +53,10 @@ func (p *Policy) Judge(a *alert.Alert, now int64) []Decision {
 	}
 	return out
 }
+
+// calmSpan is how long after the last evidence packets may still be under way, in ns. A drop that is hit later holds back what
+// another alert tells of, as when floods of several kinds become one.
+const calmSpan = int64(5e9)
 
 // decide takes a candidate through the guards. More is what follows of it; again asks for the next remedy.
 func (p *Policy) decide(c *candidate) (decided Decision, more []Decision, again bool) {
@@ -126,8 +137,8 @@ func identity(d *Drop, now int64) string {
 // prefix.
 func (p *Policy) follow(d *Drop, c *candidate) []Decision {
 	if d.Scope == ScopeSignature {
-		return p.relieve(d.Alert, "a header signature has taken its place", func(o *Drop) bool {
-			return o.Scope == ScopeService || o.Source().IsValid() && o.ReturnPath != "proven"
+		return p.relieve(d.Alert, "a header signature has taken its place", func(e *entry) bool {
+			return e.drop.Scope == ScopeService || e.drop.Source().IsValid() && e.drop.ReturnPath != "proven"
 		})
 	}
 	wide := p.widened(d)
@@ -165,9 +176,9 @@ func (p *Policy) widened(d *Drop) *Drop {
 }
 
 // relieve ends drops of an alert.
-func (p *Policy) relieve(id, why string, which func(*Drop) bool) (out []Decision) {
+func (p *Policy) relieve(id, why string, which func(*entry) bool) (out []Decision) {
 	for _, e := range slices.Clone(p.alerts[id]) {
-		if e.drop.By == ByPolicy && which(e.drop) {
+		if e.drop.By == ByPolicy && which(e) {
 			out = append(out, p.remove(e, Removed, "", ByPolicy, why))
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/gaissmai/bart"
 
 	"weir/analyzers/context"
-	"weir/sensor/alert"
 )
 
 // Policy holds what is wanted of the gate. All its state is bounded by its Config: drops (about 1 kB each; when full new
@@ -227,11 +226,13 @@ func (p *Policy) remove(e *entry, state State, guard, by, why string) Decision {
 
 func (p *Policy) refuse(c *candidate, guard int, why string) Decision {
 	p.stats.Refused[guard]++
-	r := &Refusal{
-		Schema: RefusalSchema, Time: alert.Time(p.now), Guard: guards[guard].name, Alert: c.drop.Alert, Scope: c.drop.Scope,
-		Subject: c.drop.what(), By: c.drop.By,
+	r := refusal(c.drop, p.now, guards[guard].name, why)
+	if c.drop.Scope == NoScope && c.alert != nil {
+		r.about(c.alert)
 	}
-	r.Sentence = clip(r.Subject+" is spared by guard "+r.Guard+": "+why+".", maxReason)
+	if e := c.same; e != nil {
+		r.Drop = e.drop.ID
+	}
 	return Decision{Refusal: r}
 }
 
