@@ -87,6 +87,7 @@ func TestSenseStop(t *testing.T) {
 			begun := time.Now()
 			for _, sig := range c.signals {
 				_ = s.Process.Signal(sig)
+				time.Sleep(20 * time.Millisecond) // the first has been taken
 			}
 			if code := s.wait(t); code != exitDone {
 				t.Errorf("exit code %d:\n%s", code, s.err.String())
