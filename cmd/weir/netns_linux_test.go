@@ -276,7 +276,9 @@ func (s *sentry) ready(t *testing.T) {
 // get asks the sensor's own web server. The code is 0 if there was no answer.
 func (s *sentry) get(t *testing.T, path string) (code int, body string) {
 	t.Helper()
-	dial := func(_ context.Context, network, addr string) (net.Conn, error) { return dialer{s.ns}.Dial(network, addr) }
+	dial := func(_ context.Context, network, addr string) (net.Conn, error) {
+		return dialer{s.ns}.Dial(network, addr)
+	}
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	r, err := client.Get("http://127.0.0.1:9470" + path)
 	if err != nil {
