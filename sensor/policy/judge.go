@@ -318,11 +318,11 @@ func (p *Policy) service(a *alert.Alert, kind *flood) *candidate {
 	case !victim.IsValid():
 		return p.nothing(a, "the alert names nobody")
 	case !kind.service:
-		return p.nothing(a, fmt.Sprintf("there is no source and no header signature, and a limit on the service would not help against %s", kindOf(a)))
+		return p.nothing(a, fmt.Sprintf("there is no proven source and no header signature, and a limit on the service would not help against %s", kindOf(a)))
 	case p.cfg.ServiceRate == 0:
-		return p.nothing(a, "there is no source and no header signature, and policy.service_rate is 0")
+		return p.nothing(a, "there is no proven source and no header signature, and policy.service_rate is 0")
 	case !victim.IsSingleIP():
-		return p.nothing(a, fmt.Sprintf("there is no source and no header signature, and the victim %v is a network", victim))
+		return p.nothing(a, fmt.Sprintf("there is no proven source and no header signature, and the victim %v is a network", victim))
 	}
 	c := p.request(a)
 	c.drop.Scope, c.drop.Service = ScopeService, serviceOf(a.Victim, kind.protocol)
