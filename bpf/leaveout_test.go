@@ -1,0 +1,25 @@
+//go:build linux
+
+package bpf
+
+import (
+	"os"
+	"testing"
+)
+
+// leaveOut skips a test that cannot run here, and says why. In CI nothing is left out.
+func leaveOut(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why + ", and this is CI")
+	}
+	t.Skip(why)
+}
+
+// needRoot leaves out what loads programs.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		leaveOut(t, "loading programs needs root")
+	}
+}
