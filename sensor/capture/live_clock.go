@@ -13,7 +13,7 @@ const (
 	clockSlew    = 16                     // the lead shrinks by 1/16 of real time
 	clockCheck   = 50 * time.Millisecond  // the clocks are compared that often at least
 	clockStep    = 2 * time.Millisecond   // smaller differences are noise
-	clockReset   = time.Minute            // steps back beyond it take longer than 16 minutes to make up
+	clockReset   = time.Minute            // a lead beyond it takes longer than 16 minutes to make up
 	clockExact   = 200 * time.Microsecond // a reading of both clocks that took longer is taken again
 	clockTries   = 8
 	frameLag     = 2 * time.Millisecond   // frames of several processors are out of order by less
@@ -23,7 +23,7 @@ const (
 // clock maps timestamps of the wall clock to event time. Any goroutine.
 type clock struct {
 	read  func() (wall, mono int64, ok bool)
-	event func(step time.Duration)
+	event func(LiveEvent)
 	mu    sync.Mutex // of check
 	last  atomic.Pointer[span]
 }
@@ -54,7 +54,7 @@ func readClocks() (wall, mono int64, ok bool) {
 	return 0, 0, false
 }
 
-func newClock(read func() (wall, mono int64, ok bool), event func(step time.Duration)) *clock {
+func newClock(read func() (wall, mono int64, ok bool), event func(LiveEvent)) *clock {
 	c := &clock{read: read, event: event}
 	wall, now, ok := read()
 	for !ok {
@@ -77,13 +77,13 @@ func (c *clock) check() {
 	next := &span{from: now, offset: wall - now, lead: max(0, s.ahead(now)-step)}
 	s.next.Store(next)
 	c.last.Store(next)
-	c.event(time.Duration(step))
+	c.event(clockEvent(time.Duration(step), time.Duration(next.lead)))
 }
 
-// clockEvent tells of a step.
-func clockEvent(step time.Duration) LiveEvent {
+// clockEvent tells of a step, after which event time has a lead.
+func clockEvent(step, lead time.Duration) LiveEvent {
 	kind := ClockStepped
-	if step < -clockReset {
+	if step < 0 && lead > clockReset {
 		kind = ClockReset
 	}
 	return LiveEvent{Kind: kind, Step: step}

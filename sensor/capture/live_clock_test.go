@@ -14,11 +14,18 @@ const (
 type fakeClock struct {
 	wall, mono int64
 	steps      []time.Duration
+	resets     int
 }
 
 func (f *fakeClock) read() (int64, int64, bool) { return f.wall, f.mono, true }
-func (f *fakeClock) step(d time.Duration)       { f.steps = append(f.steps, d) }
 func (f *fakeClock) pass(ns int64)              { f.wall, f.mono = f.wall+ns, f.mono+ns }
+
+func (f *fakeClock) step(e LiveEvent) {
+	f.steps = append(f.steps, e.Step)
+	if e.Kind == ClockReset {
+		f.resets++
+	}
+}
 
 func newFakeClock() (*fakeClock, *clock) {
 	f := &fakeClock{wall: 1_800_000_000 * s1, mono: 77 * s1}
@@ -163,6 +170,30 @@ func TestReadClocks(t *testing.T) {
 		}
 		if d := (w - m) - (wall - mono); d > int64(clockExact) || d < -int64(clockExact) {
 			t.Fatalf("%v off", time.Duration(d))
+		}
+	}
+}
+
+// A clock that is set back so far, at once or bit by bit, that event time would be ahead for longer than 16 minutes is reset.
+func TestClockReset(t *testing.T) {
+	for _, c := range []struct {
+		steps []time.Duration
+		want  int
+	}{
+		{[]time.Duration{-59 * time.Second}, 0},
+		{[]time.Duration{-61 * time.Second}, 1},
+		{[]time.Duration{-59 * time.Second, -59 * time.Second}, 1},
+		{[]time.Duration{-59 * time.Second, 58 * time.Second, -59 * time.Second}, 0},
+		{[]time.Duration{time.Hour}, 0},
+	} {
+		f, clock := newFakeClock()
+		for _, step := range c.steps {
+			f.pass(s1)
+			f.wall += int64(step)
+			clock.check()
+		}
+		if f.resets != c.want {
+			t.Errorf("%v: %d resets, want %d", c.steps, f.resets, c.want)
 		}
 	}
 }

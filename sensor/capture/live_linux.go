@@ -73,7 +73,7 @@ func OpenLive(cfg LiveConfig, interfaces []string, workers int, f *filter.Filter
 	}
 	l.arena = liveArena(l.snaplen)
 	l.hold = int64(2*cfg.BlockTimeout + retireSlack)
-	l.clock = newClock(readClocks, func(step time.Duration) { event(clockEvent(step)) })
+	l.clock = newClock(readClocks, event)
 	l.filter.Store(&kernelFilter{f: f, snaplen: l.snaplen})
 	for i, name := range interfaces {
 		if slices.Contains(interfaces[:i], name) {

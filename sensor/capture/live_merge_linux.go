@@ -8,9 +8,6 @@ import (
 	"sync"
 )
 
-// mergeBlocks is how many blocks each interface's reader fills ahead.
-const mergeBlocks = 4
-
 // merge brings a worker's shares of several interfaces together in the order of time. Each has a goroutine that reads it
 // into blocks of its own; a frame waits there until every other interface is known to have nothing earlier, at most the
 // time in which a reader hands over a block, full or empty.

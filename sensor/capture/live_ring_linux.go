@@ -320,7 +320,7 @@ func (l *afPacket) openRings(k *link, index int) (rings []*ring, err error) {
 	opened := mono()
 	f := l.filter.Load()
 	kind := fanouts[l.cfg.Fanout]
-	blocks := max(2, l.cfg.RingMiB<<10/l.workers/l.cfg.BlockKiB)
+	blocks := l.cfg.ringBlocks(l.workers)
 	var group uint16
 	for w := range l.workers {
 		t, err := afpacket.NewTPacket(afpacket.OptInterface(k.name), afpacket.TPacketVersion3,

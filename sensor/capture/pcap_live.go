@@ -69,7 +69,7 @@ func OpenPcap(cfg LiveConfig, name string, f *filter.Filter, event func(LiveEven
 	if l.snaplen == 0 {
 		l.snaplen = liveSnaplen
 	}
-	l.clock = newClock(readClocks, func(step time.Duration) { event(clockEvent(step)) })
+	l.clock = newClock(readClocks, event)
 	l.stamps = newStamps(l.clock)
 	l.filter.Store(&pcapFilter{f: f})
 	if err := l.open(); err != nil {
