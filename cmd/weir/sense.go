@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -96,6 +97,10 @@ func (c *senseCmd) Run(ctx context.Context, std *streams) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
+	c.Workers = c.workers()
+	// Workers under load never give up their thread. Go shares out its processors in slices of 10 ms, the kernel does it in finer
+	// ones: with as many processors as cores the judge and the bus wait, and rings overflow.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Workers+2))
 	settings, err := readLiveConfig(c.Config, len(c.Interface), c.workers())
 	if err != nil {
 		return err
