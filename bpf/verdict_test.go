@@ -46,17 +46,28 @@ func small(m Mode) Config {
 // later is an expiry that no test lives to see.
 func later() Time { return Now() + 3600e9 }
 
-// fill puts the tables; rules without an expiry get one.
+var signatureID uint64
+
+// fill puts the tables in place of what is there; rules without an expiry get one.
 func (g *Gate) fill(t testing.TB, in tables) {
 	t.Helper()
-	if err := g.Clear(); err != nil {
-		t.Fatal(err)
-	}
-	var key gatePeerKey
-	for g.maps.Peers.NextKey(nil, &key) == nil {
-		if err := g.maps.Peers.Delete(&key); err != nil {
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	var drops []netip.Prefix
+	check(g.Drops(func(d Drop, _ Hits) bool { drops = append(drops, d.Prefix); return true }))
+	_, err := g.Delete(drops)
+	check(err)
+	var services []Service
+	check(g.Services(func(s Service, _ Hits) bool { services = append(services, s); return true }))
+	_, err = g.DeleteServices(services)
+	check(err)
+	var key gatePeerKey
+	for g.maps.Peers.NextKey(nil, &key) == nil {
+		check(g.maps.Peers.Delete(&key))
 	}
 	var never []netip.Prefix
 	for _, p := range in.never {
@@ -73,21 +84,20 @@ func (g *Gate) fill(t testing.TB, in tables) {
 		in.services[i].Expires = or(in.services[i].Expires, later())
 	}
 	for i := range in.signed {
-		in.signed[i].ID = uint64(i + 1)
+		signatureID++
+		in.signed[i].ID = signatureID // hits go on under an ID
 		in.signed[i].Expires = or(in.signed[i].Expires, later())
 	}
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+	if g.control.Tables&uint32(gateTableTABLE_NEVER) != 0 || len(never) > 0 { // 15 ms each: the kernel waits for its programs
+		check(g.SetNever(never))
 	}
-	check(g.SetNever(never))
-	_, err := g.Put(in.drops)
+	_, err = g.Put(in.drops)
 	check(err)
 	_, err = g.PutServices(in.services)
 	check(err)
-	check(g.SetSignatures(in.signed))
+	if len(g.signed)+len(in.signed) > 0 {
+		check(g.SetSignatures(in.signed))
+	}
 	check(g.AddPeers(peers))
 	g.flag(gateTableTABLE_REHEARSE, in.rehearse)
 }
