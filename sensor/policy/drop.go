@@ -219,6 +219,8 @@ func (d *Drop) Check() error {
 	switch {
 	case d.Schema != Schema:
 		return fmt.Errorf("schema %q, want %q", d.Schema, Schema)
+	case d.State == NoState || d.State >= stateCount:
+		return errors.New("no state")
 	case len(d.ID) != 16 || strings.Trim(d.ID, "0123456789abcdef") != "":
 		return fmt.Errorf("id %q is not 16 hex digits", clip(d.ID, maxName))
 	case d.Generation == 0 || d.Generation > maxGeneration:
@@ -250,7 +252,7 @@ func (d *Drop) checkOrder() error {
 	}
 	e := d.Effect()
 	switch {
-	case d.Action == NoAction || e == NoAction || e == Shadow:
+	case d.Action == NoAction || d.Action >= actionCount || e == NoAction || e == Shadow || e >= actionCount:
 		return errors.New("no action")
 	case (d.Action == Shadow) != (d.Would != NoAction):
 		return errors.New("would belongs to shadow, and only to it")

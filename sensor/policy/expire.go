@@ -21,6 +21,8 @@ func (p *Policy) Hit(id string, last int64) {
 		return
 	}
 	e.lastHit = max(e.lastHit, min(last, p.now))
+	e.dueAt = e.drop.Until - lead // even if it was quiet then
+	heap.Fix(&p.due, e.place)
 }
 
 // Advance takes event time on: what is still hit at its end is extended by the span of its strike, what is quiet ends.
@@ -58,8 +60,7 @@ func (p *Policy) extend(e *entry) Decision {
 	p.stats.Extended++
 	return p.change(e, func(d *Drop) {
 		d.Until, d.Extended = p.longer(d), d.Extended+1
-		d.Summary = clip(fmt.Sprintf("%s on until %s (extended %d times), because it was hit at %s; %s", d.doing(), clockText(d.Until),
-			d.Extended, clockText(e.lastHit/1e9), d.Reason), 3*maxReason)
+		d.Summary = clip(fmt.Sprintf("go on until %s (extension %d): %s, because it was hit at %s; %s", clockText(d.Until), d.Extended, d.doing(), clockText(e.lastHit/1e9), d.Reason), 3*maxReason)
 	})
 }
 

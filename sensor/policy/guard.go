@@ -233,16 +233,16 @@ func sourceIs(r context.Role, what string) func(*Guards, *Drop, int64) string {
 	}
 }
 
-// partyIs is a guard of whom must not be hit as a source, nor packets to it by a limit or signature. Packets to own
-// addresses are what the gate protects: a host that is its own resolver may still be.
+// partyIs is a guard of whom must not be hit as a source, and on whose services no limit is set. Own addresses are what the
+// gate protects: a host that is its own resolver may be. A header signature spares normal packets, so it may protect them.
 func partyIs(r context.Role, what string) func(*Guards, *Drop, int64) string {
 	source := sourceIs(r, what)
 	return func(g *Guards, d *Drop, now int64) string {
-		if d.Service == nil {
+		if d.Scope != ScopeService {
 			return source(g, d, now)
 		}
 		who, ok := g.networks.Find(r, d.target())
-		if !ok || d.Service.IP.IsValid() && g.networks.Is(context.Own, d.Service.IP) {
+		if !ok || g.networks.Is(context.Own, d.Service.IP) {
 			return ""
 		}
 		return fmt.Sprintf("%s is %s", who, what)

@@ -139,18 +139,26 @@ func (t *peers) count(q *peer, by int) {
 	}
 }
 
-// share is how many peers all drops would hurt together with one of source, and of how many, the source itself left out.
+// share is how many peers all drops would hurt together with one of source, and of how many, the source itself left out. A
+// source that hurts no peer is none of it: 0.
 func (t *peers) share(source netip.Prefix, since int64) (hit, of int) {
 	hit, of = t.hit, t.table.Size()-t.guilty
 	if source.IsSingleIP() {
-		if q, ok := t.table.Get(source); ok && q.hit > 0 {
+		switch q, ok := t.table.Get(source); {
+		case !ok || q.first >= since:
+			return 0, of
+		case q.hit > 0:
 			return hit - 1, of - 1
-		} else if ok && q.guilty == 0 {
-			return hit, of - 1
+		case q.guilty > 0:
+			return hit, of
 		}
-		return hit, of
+		return hit, of - 1
 	}
+	own := 0
 	for _, q := range t.table.Subnets(source) {
+		if q.first < since {
+			own++
+		}
 		switch {
 		case q.hit > 0:
 		case q.first < since:
@@ -159,6 +167,9 @@ func (t *peers) share(source netip.Prefix, since int64) (hit, of int) {
 		case q.guilty == 0:
 			of--
 		}
+	}
+	if own == 0 {
+		return 0, of
 	}
 	return hit, of
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,12 +38,14 @@ func hexValue(v string) bool {
 	return err == nil && len(b) > 0 && v == strings.ToLower(v)
 }
 
+var flagNames = []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ae"}
+
 func flagsValue(v string) bool {
 	if v == "none" {
 		return true
 	}
 	for f := range strings.SplitSeq(v, ",") {
-		if !strings.Contains(" fin syn rst psh ack urg ece cwr ae ", " "+f+" ") || f == "" {
+		if !slices.Contains(flagNames, f) {
 			return false
 		}
 	}

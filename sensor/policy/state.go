@@ -98,13 +98,12 @@ func (p *Policy) restore(saved []savedDrop) (out []Decision) {
 		p.put(t.Drop, min(t.Since, p.now))
 		e := p.drops[t.Drop.Key()]
 		e.lastHit = min(t.LastHit, p.now)
-		guard, why := "", ""
-		if p.held != nil {
+		guard, why := g.check(t.Drop, p.unix())
+		switch {
+		case p.held != nil:
 			guard, why = "panic", "panic"
-		} else if len(p.drops) > p.cfg.MaxDrops {
+		case len(p.drops) > p.cfg.MaxDrops:
 			guard, why = "cap_total", fmt.Sprintf("%d drops are the most", p.cfg.MaxDrops)
-		} else {
-			guard, why = g.check(t.Drop, p.unix())
 		}
 		if guard != "" && guard != "expired" {
 			out = append(out, p.remove(e, Removed, guard, ByPolicy, why))
