@@ -1,11 +1,15 @@
 package tally
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
+
 	"weir/decode"
+	"weir/decode/conn"
 )
 
 // TestHLLAgainstTruth compares estimates with the number of distinct keys over many hash keys. The bounds are the standard
@@ -88,5 +92,31 @@ func TestHLLEmptyAndFull(t *testing.T) {
 	}
 	if n := h.Count(); n < 1<<58 {
 		t.Errorf("full: %d", n)
+	}
+}
+
+// TestSampleOfPortsInARow samples a scan of 100 ports on each of 12 hosts as a source does, for many keys: at random no host
+// has 12 of the 16 contacts more often than once in 10⁹ times.
+func TestSampleOfPortsInARow(t *testing.T) {
+	type ranked struct {
+		rank uint64
+		host int
+	}
+	for seed := range uint64(3000) {
+		k := newKeys(seed * 0x9e3779b97f4a7c15)
+		var all []ranked
+		for host := range 12 {
+			for port := range uint16(100) {
+				c := conn.Contact{Dst: decode.Addr{Lo: 0xffff_0a140018 + uint64(host)}, Port: 1 + port, Proto: 6, Ver: 4}
+				all = append(all, ranked{k.rankContact(&c), host})
+			}
+		}
+		slices.SortFunc(all, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+		var hosts [12]int
+		for _, r := range all[:SampleSize] {
+			if hosts[r.host]++; hosts[r.host] == 12 {
+				t.Fatalf("key %d: 12 of %d sampled contacts are of one host", seed, SampleSize)
+			}
+		}
 	}
 }
