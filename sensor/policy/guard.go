@@ -318,7 +318,7 @@ func duplicate(p *Policy, c *candidate) string {
 	d := c.drop
 	if e := p.drops[d.Key()]; e != nil && e.drop != c.approves {
 		longer := c.alert == nil && d.Until > e.drop.Until && d.Effect() == e.drop.Effect()
-		if !longer && e.drop.Effect() >= d.Effect() {
+		if !longer && e.drop.does(d) {
 			c.same = e
 			return fmt.Sprintf("%s is %s already, until %s (drop %s)", e.drop.what(), e.drop.State, clockText(e.drop.Until), e.drop.ID)
 		}
@@ -328,12 +328,17 @@ func duplicate(p *Policy, c *candidate) string {
 		return ""
 	}
 	for q, e := range p.sources.Supernets(s) {
-		if q != s && e.drop.State == Requested && e.drop.Effect() >= d.Effect() && (c.alert != nil || e.drop.Until >= d.Until) {
+		if q != s && e.drop.State == Requested && e.drop.does(d) && (c.alert != nil || e.drop.Until >= d.Until) {
 			c.same = e
 			return fmt.Sprintf("%v holds it already, until %s (drop %s)", q, clockText(e.drop.Until), e.drop.ID)
 		}
 	}
 	return ""
+}
+
+// does reports whether d does at least what o would. A rehearsal does nothing for what is in earnest.
+func (d *Drop) does(o *Drop) bool {
+	return d.Effect() >= o.Effect() && (d.Action != Shadow || o.Action == Shadow)
 }
 
 func capRate(p *Policy, _ *candidate) string {

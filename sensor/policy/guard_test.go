@@ -140,6 +140,7 @@ var guardCases = []struct {
 	{name: "the victim itself", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Victim = &alert.Party{IP: addr("192.0.2.9")} }), guard: "victim"},
 	{name: "neighbour of the victim", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Victim = &alert.Party{IP: addr("192.0.2.8")} })},
 
+	{name: "in the network that is the victim", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Victim = &alert.Party{Prefix: prefix("192.0.2.0/24")} })},
 	{name: "unproven", alert: unproven("192.0.2.9")}, // limited: see TestRemedies
 	{name: "unproven, only alerts", cfg: func(c *Config) { c.Unproven = UnprovenAlert }, alert: unproven("192.0.2.9"), guard: "unproven_address"},
 	{
@@ -173,9 +174,12 @@ var guardCases = []struct {
 	{name: "milder", setup: judged(offence("192.0.2.9")), alert: unproven("192.0.2.9"), guard: "duplicate"},
 	{name: "harder", setup: judged(unproven("192.0.2.9")), alert: offence("192.0.2.9")},
 	{name: "held by a prefix", setup: added(hand("192.0.2.8/30")), alert: offence("192.0.2.9"), guard: "duplicate"},
+	{name: "in a prefix with a milder drop", setup: added(changeHand("192.0.2.8/30", func(d *Drop) { d.Action = LimitNew })), alert: offence("192.0.2.9")},
 	{name: "next to a prefix", setup: added(hand("192.0.2.8/30")), alert: offence("192.0.2.12")},
 
 	{name: "too many in a second", cfg: func(c *Config) { c.MaxPerSecond = 1 }, setup: judged(offence("192.0.2.8")), alert: offence("192.0.2.9"), guard: "cap_rate"},
+	{name: "too many in less than a second", cfg: func(c *Config) { c.MaxPerSecond = 1 }, setup: earlier(second - 1), alert: offence("192.0.2.9"), guard: "cap_rate"},
+	{name: "as many as a second may have", cfg: func(c *Config) { c.MaxPerSecond = 1 }, setup: earlier(second), alert: offence("192.0.2.9")},
 	{name: "too many in a second by hand", cfg: func(c *Config) { c.MaxPerSecond = 1 }, setup: judged(offence("192.0.2.8")), hand: hand("192.0.2.9"), guard: "cap_rate"},
 	{name: "too many in all", cfg: func(c *Config) { c.MaxDrops = 1 }, setup: judged(offence("192.0.2.8")), alert: offence("192.0.2.9"), guard: "cap_total"},
 	{name: "too many in all by hand", cfg: func(c *Config) { c.MaxDrops = 1 }, setup: judged(offence("192.0.2.8")), hand: hand("192.0.2.9"), guard: "cap_total"},
@@ -207,6 +211,11 @@ func panicked(_ *testing.T, p *Policy) { p.Panic("operator", begin) }
 
 func judged(a *alert.Alert) func(*testing.T, *Policy) {
 	return func(t *testing.T, p *Policy) { wanted(t, p.Judge(a, begin)) }
+}
+
+// earlier drops another so many ns before.
+func earlier(ns int64) func(*testing.T, *Policy) {
+	return func(t *testing.T, p *Policy) { wanted(t, p.Judge(offence("192.0.2.8"), begin-ns)) }
 }
 
 func added(d *Drop) func(*testing.T, *Policy) {
@@ -327,5 +336,27 @@ func TestReconfigure(t *testing.T) {
 	cfg.Strikes = []time.Duration{time.Minute}
 	if d := wanted(t, p.Reconfigure(cfg, site(), after(time.Second))); d.ID != other.ID || d.Guard != "too_long" {
 		t.Errorf("removed %+v, want %s by too_long", d, other.ID)
+	}
+}
+
+// TestRehearsal: when it begins, nothing is dropped any longer; when it ends, new alerts are answered in earnest.
+func TestRehearsal(t *testing.T) {
+	p := New(Defaults(), site())
+	d := wanted(t, p.Judge(offence("192.0.2.9"), begin))
+	cfg := Defaults()
+	cfg.Shadow = true
+	s := wanted(t, p.Reconfigure(cfg, site(), begin))
+	if s.ID != d.ID || s.Action != Shadow || s.Would != DropAll || s.Generation <= d.Generation {
+		t.Errorf("in the rehearsal %+v", s)
+	}
+	if g := spared(t, p.Judge(offence("192.0.2.9"), begin)); g != "duplicate" {
+		t.Errorf("again in the rehearsal: %s", g)
+	}
+	if got := p.Reconfigure(Defaults(), site(), begin); len(got) != 0 {
+		t.Errorf("the end of the rehearsal changed %v", got)
+	}
+	e := wanted(t, p.Judge(offence("192.0.2.9"), begin))
+	if e.ID != d.ID || e.Action != DropAll || e.Would != NoAction || e.Strikes != 1 {
+		t.Errorf("in earnest %+v", e)
 	}
 }

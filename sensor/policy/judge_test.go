@@ -140,8 +140,22 @@ func TestUpgrade(t *testing.T) {
 	if second.ID != first.ID || second.Generation <= first.Generation || second.Action != DropAll || second.Strikes != 1 {
 		t.Errorf("%+v, then %+v", first, second)
 	}
-	if len(p.Drops()) != 1 {
-		t.Errorf("%d drops", len(p.Drops()))
+	if e := p.drops[second.Key()]; len(p.Drops()) != 1 || e.since != int64(a.First) {
+		t.Errorf("%d drops, evidence since %d", len(p.Drops()), e.since)
+	}
+
+	// What lasts almost as long as anything may is not prolonged by becoming harder.
+	cfg := Defaults()
+	cfg.Longest, cfg.Strikes = 15*time.Minute, []time.Duration{10 * time.Minute}
+	p = New(cfg, site())
+	first = wanted(t, p.Judge(unproven("192.0.2.9"), begin))
+	p.Advance(after(9 * time.Minute))
+	p.Hit(first.ID, after(9*time.Minute))
+	wanted(t, p.Advance(after(10*time.Minute)))
+	a = offence("192.0.2.9")
+	a.Time, a.First = alert.Time(after(14*time.Minute)), alert.Time(after(13*time.Minute))
+	if d := wanted(t, p.Judge(a, after(14*time.Minute))); d.Until != first.Created+900 || p.drops[d.Key()].since != begin-int64(time.Second) {
+		t.Errorf("prolonged to %d s, evidence since %d", d.Until-first.Created, p.drops[d.Key()].since)
 	}
 }
 
@@ -171,6 +185,7 @@ func TestRelief(t *testing.T) {
 	p = New(Defaults(), site())
 	d := wanted(t, p.Judge(a, begin))
 	source := wanted(t, p.Judge(offence("192.0.2.9"), begin))
+	own := wanted(t, p.Add(byHand("", Drop{Scope: ScopeService, Service: &Service{IP: web.IP, Port: 443, Protocol: "tcp"}, Alert: a.ID}), begin))
 	b.Signature = nil
 	p.Advance(after(20 * time.Second))
 	p.Hit(d.ID, after(14*time.Second))
@@ -179,6 +194,9 @@ func TestRelief(t *testing.T) {
 	}
 	if p.Drop(source.ID) == nil {
 		t.Error("the end of an alert ended the drop of a source")
+	}
+	if p.Drop(own.ID) == nil {
+		t.Error("the end of an alert ended what a human made because of it")
 	}
 }
 
@@ -313,10 +331,10 @@ func TestByHand(t *testing.T) {
 	if d.By != "alice" || d.Until != begin/second+600 || d.Strikes != 0 || d.Siblings != 0 || d.ReturnPath != "" || d.Action != DropAll {
 		t.Errorf("added %+v", d)
 	}
-	if p.Hit(d.ID, begin); true {
-		if end := wanted(t, p.Advance(after(10*time.Minute))); end.State != Expired {
-			t.Errorf("a hand-made drop goes on: %+v", end)
-		}
+	p.Advance(after(9 * time.Minute))
+	p.Hit(d.ID, after(9*time.Minute))
+	if end := wanted(t, p.Advance(after(10*time.Minute))); end.State != Expired {
+		t.Errorf("a hand-made drop goes on: %+v", end)
 	}
 	d = wanted(t, p.Add(with(byHand("192.0.2.9", Drop{By: ByPolicy}), func(d *Drop) { d.Until += 600 }), after(10*time.Minute)))
 	if d.By != "unknown" {

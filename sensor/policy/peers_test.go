@@ -93,7 +93,10 @@ func TestEstablished(t *testing.T) {
 	if d := wanted(t, p.Add(byHand("192.0.2.64/28", Drop{}), begin)); d.State != Pending {
 		t.Errorf("a prefix with 16 of 60 peers: %+v", d)
 	}
-	if d := wanted(t, p.Add(with(byHand("192.0.2.96/28", Drop{}), func(d *Drop) { d.Until += 7200 }), after(3660*time.Second))[1:]); d.State != Requested {
+	if d := wanted(t, p.Judge(offence("192.0.2.64"), begin)); d.State != Requested {
+		t.Errorf("what waits for approval stands in for nothing: %+v", d)
+	}
+	if d := wanted(t, p.Add(with(byHand("192.0.2.96/28", Drop{}), func(d *Drop) { d.Until += 7200 }), after(3660*time.Second))[2:]); d.State != Requested {
 		t.Errorf("after an hour: %+v", d)
 	}
 }

@@ -116,7 +116,8 @@ func (p *Policy) Sizes() (drops, strikes, peers int) {
 }
 
 // Reconfigure goes on with other settings or networks. Drops that a guard forbids now are removed; those in force that the
-// caps would not admit stay.
+// caps would not admit stay. When a rehearsal begins, drops in force go on as part of it; when it ends, what was rehearsed
+// takes a new alert to be done in earnest.
 func (p *Policy) Reconfigure(cfg Config, networks *context.Networks, now int64) []Decision {
 	out := p.Advance(now)
 	p.cfg, p.networks = cfg, networks
@@ -126,7 +127,16 @@ func (p *Policy) Reconfigure(cfg Config, networks *context.Networks, now int64) 
 	for p.peers.max = cfg.MaxPeers; p.peers.table.Size() > cfg.MaxPeers; {
 		p.peers.evict()
 	}
-	return append(out, p.recheck()...)
+	out = append(out, p.recheck()...)
+	for _, d := range p.Drops() {
+		if cfg.Shadow && d.Action != Shadow {
+			out = append(out, p.change(p.drops[d.Key()], func(d *Drop) {
+				d.Action, d.Would = Shadow, d.Action
+				d.Summary = clip(d.doing()+", because a rehearsal began; "+d.Reason, 3*maxReason)
+			}))
+		}
+	}
+	return out
 }
 
 // recheck removes what a standing guard forbids now.

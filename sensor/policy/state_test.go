@@ -106,6 +106,7 @@ func TestLoadErrors(t *testing.T) {
 		{`"ip":"192.0.2.9"`, `"prefix":"0.0.0.0/0"`, "address needs its source and no other"},
 		{`"return_path":"proven"`, `"return_path":"maybe"`, "neither proven nor unproven"},
 		{`"generation":1`, `"generation":9`, "generation 9"},
+		{`"generation":1795`, `"generation":1695`, "above the last"},
 		{`"strikes":[{"source":"192.0.2.9/32","n":1`, `"strikes":[{"source":"192.0.2.9/32","n":0`, "strikes: number 1"},
 		{`"strikes":[`, `"strikes":[{"source":"2001:db8:9::9/128","n":1,"last":1},`, "strikes: number 3"},
 		{`"peers":[`, `"peers":[{"ip":"192.0.2.77","first":1,"last":1},`, "peers: number 2"},
