@@ -327,6 +327,9 @@ var plays = []play{
 	{name: "masscan", settles: silent, do: masscan("--rate 400 -p 443 10.20.0.0/24"), want: []string{
 		"fingerprint tool by 198.51.100.23 (unproven)", "scan horizontal by 198.51.100.23 (unproven) on 10.20.0.0/24:443/tcp",
 	}},
+	{name: "masscan of ports", settles: silent, do: masscan("--rate 2000 -p 1-100 10.20.0.24-10.20.0.35"), want: []string{
+		"fingerprint tool by 198.51.100.23 (unproven)", "scan block by 198.51.100.23 (unproven) on 10.20.0.0/24",
+	}},
 	{name: "hping3 SYN", do: hping3("-S -p 80 -i u400 -c 6000 10.20.0.10"), want: []string{
 		"flood syn by 198.51.100.23 (unproven) on 10.20.0.10:80/tcp",
 	}},
