@@ -10,7 +10,7 @@ PREFIX  ?= /usr/local
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build weir-pcap test bench bench-peers fuzz golden generate lint demo install unit dist clean packages
+.PHONY: build weir-pcap test soak bench bench-peers bench-latency fuzz golden generate lint demo install unit dist clean packages
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
@@ -43,11 +43,19 @@ packages:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "left out: tests that need$$missing; install with: sudo apt-get install$$missing"; fi
 
+# Live for long and under load, as root: ten minutes of everything, then half a minute at 300,000 and at a million packets a second.
+soak: packages
+	WEIR_SOAK=10m WEIR_LOAD=30s $(GO) test -tags soak -run 'TestSense(Soak|Load)' -count=1 -v -timeout 60m ./cmd/weir
+
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./decode/... ./analyzers/... ./sensor/...
 
 bench-peers: packages build
 	tools/bench-peers
+
+# From the packet that crosses a threshold to its alert on NATS: a histogram, as root.
+bench-latency: packages
+	$(GO) test -tags soak -run TestSenseLatency -count=1 -v -timeout 20m ./cmd/weir
 
 fuzz:
 	tools/fuzz $(FUZZTIME)
