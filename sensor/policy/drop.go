@@ -252,7 +252,7 @@ func (d *Drop) checkOrder() error {
 	}
 	e := d.Effect()
 	switch {
-	case d.Action == NoAction || d.Action >= actionCount || e == NoAction || e == Shadow || e >= actionCount:
+	case d.Action == NoAction || e == NoAction || e == Shadow || e >= actionCount:
 		return errors.New("no action")
 	case (d.Action == Shadow) != (d.Would != NoAction):
 		return errors.New("would belongs to shadow, and only to it")

@@ -328,7 +328,7 @@ func duplicate(p *Policy, c *candidate) string {
 		return ""
 	}
 	for q, e := range p.sources.Supernets(s) {
-		if q != s && e.drop.State == Requested && e.drop.does(d) && (c.alert != nil || e.drop.Until >= d.Until) {
+		if e.drop.State == Requested && e.drop.does(d) && (c.alert != nil || e.drop.Until >= d.Until) {
 			c.same = e
 			return fmt.Sprintf("%v holds it already, until %s (drop %s)", q, clockText(e.drop.Until), e.drop.ID)
 		}

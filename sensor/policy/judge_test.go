@@ -127,6 +127,30 @@ func TestForm(t *testing.T) {
 	}
 }
 
+// TestRefusal holds refusals to what is published of them.
+func TestRefusal(t *testing.T) {
+	p := New(Defaults(), site())
+	d := wanted(t, p.Judge(offence("192.0.2.9"), begin))
+	head := `{"schema":"weir.refusal/1","time":"2026-11-20T12:00:00.000000000Z","guard":"`
+	for _, c := range []struct {
+		alert *alert.Alert
+		want  string
+	}{
+		{offence("192.0.2.9"), `duplicate","alert":"0011223344556677","scope":"address","subject":"192.0.2.9","by":"policy","drop":"` + d.ID +
+			`","sentence":"No drop of 192.0.2.9 (guard duplicate): 192.0.2.9 is requested already, until 2026-11-20T12:10:00Z (drop ` + d.ID + `)."}`},
+		{offence("192.0.2.22"), `ssh_peer","alert":"0011223344556677","scope":"address","subject":"192.0.2.22","by":"policy",` +
+			`"sentence":"No drop of 192.0.2.22 (guard ssh_peer): 192.0.2.22/32 is the remote end of an SSH session."}`},
+		{flooding("slow", web), `no_remedy","alert":"0011223344556677","subject":"flood.slow on 198.51.100.1:80/tcp","by":"policy",` +
+			`"sentence":"No drop for flood.slow on 198.51.100.1:80/tcp (guard no_remedy): there is no proven source and no header signature, ` +
+			`and a limit on the service would not help against flood.slow."}`},
+	} {
+		got, err := one(t, p.Judge(c.alert, begin)).Refusal.AppendLine(nil)
+		if want := head + c.want + "\n"; err != nil || string(got) != want {
+			t.Errorf("%v\ngot  %swant %s", err, got, want)
+		}
+	}
+}
+
 // TestUpgrade: a source that proves its return path while its alert lasts is dropped, under the id it had.
 func TestUpgrade(t *testing.T) {
 	p := New(Defaults(), site())

@@ -41,6 +41,10 @@ func TestEstablished(t *testing.T) {
 	if d := wanted(t, p.Add(byHand("192.0.2.67", Drop{}), begin)); d.State != Pending {
 		t.Errorf("by hand: %+v, want it pending", d)
 	}
+	p.Established(addr("192.0.2.6"), begin)
+	if d := wanted(t, p.Judge(offence("192.0.2.6"), begin)); d.State != Requested {
+		t.Errorf("who became a peer in the attack, while many peers are hurt: %+v", d)
+	}
 	if d := wanted(t, p.Judge(unproven("192.0.2.5"), begin)); d.State != Requested {
 		t.Errorf("a limit hurts nobody: %+v", d)
 	}
