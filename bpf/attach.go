@@ -47,6 +47,8 @@ func (g *Gate) open() error {
 		if g.status.Pinned, err = pinFolder(g.cfg.Pins, g.cfg.Interface); err != nil {
 			g.warn("what is in force ends with this process (survive: false): %v", err)
 		}
+	} else if unpinAll(g.cfg.Pins, g.cfg.Interface) {
+		g.warn("the gate that an earlier run left pinned is detached, its drops are gone (survive: false)")
 	}
 	if err := g.prepare(); err != nil {
 		return err
@@ -315,15 +317,7 @@ func Detach(iface, pins string) (int, error) {
 		index = dev.Index
 	}
 	n, err := detachLinks(index)
-	for _, root := range []string{pins, systemPins, ownPins} {
-		if root == "" || !isBPF(root) {
-			continue
-		}
-		dirs, _ := filepath.Glob(filepath.Join(root, "weir", "*", pinName(iface)))
-		for _, dir := range dirs {
-			unpin(dir)
-		}
-	}
+	unpinAll(pins, iface)
 	if err == nil && missing != nil {
 		return n, fmt.Errorf("%s: %w; what was pinned for it is gone", iface, missing)
 	}
@@ -424,6 +418,21 @@ func pinName(iface string) string {
 		name += fmt.Sprintf("@%d", s.Ino)
 	}
 	return name
+}
+
+// unpinAll removes all pins of an interface, of every version and place, and tells whether there were any.
+func unpinAll(asked, iface string) (found bool) {
+	for _, root := range []string{asked, systemPins, ownPins} {
+		if root == "" || !isBPF(root) {
+			continue
+		}
+		dirs, _ := filepath.Glob(filepath.Join(root, "weir", "*", pinName(iface)))
+		for _, dir := range dirs {
+			unpin(dir)
+			found = true
+		}
+	}
+	return found
 }
 
 // unpin detaches and removes all that is pinned in a folder, and the folder.

@@ -60,7 +60,10 @@ enum table {
 	TABLE_REHEARSE = 512,   // every entry counts only
 };
 
-enum { ENTRY_SHADOW = 1 };
+enum {
+	TABLES = TABLE_HOSTS4 | TABLE_NETS4 | TABLE_HOSTS6 | TABLE_NETS6 | TABLE_SERVICES | TABLE_SIGNATURES,
+	ENTRY_SHADOW = 1,
+};
 
 enum { READS_LAYOUT = 1, READS_OPENING = 2 };
 
@@ -150,6 +153,8 @@ struct signatures {
 struct total {
 	__u64 packets;
 	__u64 bytes;
+	__u64 due;  // frames until the next sample
+	__u64 lost; // samples that found no room
 };
 
 struct control {
@@ -297,14 +302,6 @@ struct {
 	__type(value, struct total);
 } totals SEC(".maps");
 
-// due counts down to the next sample of a CPU.
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} due SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
@@ -343,11 +340,13 @@ struct packet {
 	__u8 ttl;
 	__u8 later;    // not the first fragment
 	__u8 fresh;    // opens a TCP connection, or tells not whether it does
+};
 
-	// Read only if a signature compares them.
-	__u8 opening_bytes;
-	__u32 layout;
+// detail is read only if a signature compares it.
+struct detail {
 	__u64 opening[2];
+	__u32 layout;
+	__u32 opening_bytes;
 };
 
 enum { FLAG_SYN = 2, FLAG_ACK = 16, FLAGS_CUT = 1 << 15 }; // the last: of a TCP header that could not be read
@@ -772,25 +771,25 @@ __attribute__((noinline)) __u32 layout(struct options *o)
 	return hash ? hash : 1;
 }
 
-static __always_inline void load_layout(void *ctx, int skb, struct packet *p)
+static __always_inline void load_layout(void *ctx, int skb, const struct packet *p, struct detail *d)
 {
 	struct options o = {};
 	__u32 n = p->option_bytes;
 	if (!n || n > OPTION_BYTES || load(ctx, skb, p->options, o.b, n))
 		return;
 	o.bytes = n;
-	p->layout = layout(&o);
+	d->layout = layout(&o);
 }
 
-static __always_inline void load_payload(void *ctx, int skb, struct packet *p)
+static __always_inline void load_opening(void *ctx, int skb, const struct packet *p, struct detail *d)
 {
 	__u32 n = 0;
 	if (p->payload && p->payload < p->stop)
 		n = p->stop - p->payload;
 	if (n > PAYLOAD_BYTES)
 		n = PAYLOAD_BYTES;
-	if (n && !load(ctx, skb, p->payload, p->opening, n))
-		p->opening_bytes = n;
+	if (n && !load(ctx, skb, p->payload, d->opening, n))
+		d->opening_bytes = n;
 }
 
 // fields is the first word that signatures compare; window and option layout are the second.
@@ -800,17 +799,17 @@ static __always_inline __u64 fields(const struct packet *p)
 }
 
 // matches compares all but the first word.
-__attribute__((noinline)) int matches(struct signature *s, struct packet *p)
+__attribute__((noinline)) int matches(struct signature *s, struct packet *p, struct detail *d)
 {
-	if (!s || !p || p->len < s->min_len || p->len > s->max_len || p->ttl < s->min_ttl || p->ttl > s->max_ttl)
+	if (!s || !p || !d || p->len < s->min_len || p->len > s->max_len || p->ttl < s->min_ttl || p->ttl > s->max_ttl)
 		return 0;
-	__u64 differ = (((__u64)p->window << 32 | p->layout) & s->mask[1]) ^ s->value[1];
+	__u64 differ = (((__u64)p->window << 32 | d->layout) & s->mask[1]) ^ s->value[1];
 	differ |= ((p->dst.d[0] & s->dst_mask[0]) ^ s->dst[0]) | ((p->dst.d[1] & s->dst_mask[1]) ^ s->dst[1]);
 	if (s->opening_bytes) {
-		if (p->opening_bytes < s->opening_bytes)
+		if (d->opening_bytes < s->opening_bytes)
 			return 0;
-		differ |= (p->opening[0] & s->opening_mask[0]) ^ s->opening[0];
-		differ |= (p->opening[1] & s->opening_mask[1]) ^ s->opening[1];
+		differ |= (d->opening[0] & s->opening_mask[0]) ^ s->opening[0];
+		differ |= (d->opening[1] & s->opening_mask[1]) ^ s->opening[1];
 	}
 	return !differ;
 }
@@ -818,21 +817,22 @@ __attribute__((noinline)) int matches(struct signature *s, struct packet *p)
 static __always_inline int by_signature(void *ctx, int skb, struct control *c, struct packet *p, struct fate *f)
 {
 	__u32 zero = 0;
+	struct detail d = {};
 	void *list = bpf_map_lookup_elem(&signed_by, &zero);
 	struct signatures *s = list ? bpf_map_lookup_elem(list, &zero) : 0;
 	if (!s)
 		return 0;
 	if (s->reads & READS_LAYOUT && p->option_bytes)
-		load_layout(ctx, skb, p);
+		load_layout(ctx, skb, p, &d);
 	if (s->reads & READS_OPENING)
-		load_payload(ctx, skb, p);
+		load_opening(ctx, skb, p, &d);
 	__u64 word = fields(p);
 #pragma nounroll
 	for (__u32 i = 0; i < SIGNATURES; i++) {
 		if (i >= s->count)
 			break;
 		struct signature *one = &s->list[i];
-		if ((word & one->mask[0]) == one->value[0] && matches(one, p) && meet(c, &one->entry, p, f, REASON_SIGNATURE))
+		if ((word & one->mask[0]) == one->value[0] && matches(one, p, &d) && meet(c, &one->entry, p, f, REASON_SIGNATURE))
 			return 1;
 	}
 	return 0;
@@ -840,8 +840,6 @@ static __always_inline int by_signature(void *ctx, int skb, struct control *c, s
 
 static __always_inline void judge(void *ctx, int skb, struct control *c, struct packet *p, struct fate *f)
 {
-	if (!(c->tables & ~(TABLE_NEVER | TABLE_REHEARSE)))
-		return;
 	f->now = bpf_ktime_get_coarse_ns();
 	if (p->ver == 4 ? by_source4(c, p, f) : by_source6(c, p, f))
 		return;
@@ -853,19 +851,20 @@ static __always_inline void judge(void *ctx, int skb, struct control *c, struct 
 
 // sample copies the head of one in c->sample frames, at random distances so that no pattern of the traffic meets it.
 static __always_inline void sample(void *ctx, int skb, const struct control *c, const struct packet *p, __u32 ifindex,
-				   const struct fate *f)
+				   const struct fate *f, struct total *t)
 {
-	__u32 zero = 0, *left = bpf_map_lookup_elem(&due, &zero);
-	if (!c->sample || !left)
+	if (!c->sample)
 		return;
-	if (*left > 1 && *left < 2 * c->sample) {
-		--*left;
+	if (t->due > 1 && t->due < 2 * (__u64)c->sample) {
+		t->due--;
 		return;
 	}
-	*left = c->sample > 1 ? 1 + bpf_get_prandom_u32() % (2 * c->sample - 1) : 1;
+	t->due = c->sample > 1 ? 1 + bpf_get_prandom_u32() % (2 * c->sample - 1) : 1;
 	struct sample *s = bpf_ringbuf_reserve(&samples, sizeof *s, 0);
-	if (!s)
+	if (!s) {
+		t->lost++;
 		return;
+	}
 	__u32 n = p->bytes < SAMPLE_BYTES ? p->bytes : SAMPLE_BYTES;
 	s->time = bpf_ktime_get_coarse_ns();
 	s->bytes = p->bytes;
@@ -888,17 +887,19 @@ static __always_inline int decide(void *ctx, int skb, void *data, void *end, __u
 	struct control *c = bpf_map_lookup_elem(&control, &zero);
 	if (!c)
 		return 0;
-	f.reason = read(data, end, &p);
-	if (!f.reason)
-		judge(ctx, skb, c, &p, &f);
+	if (c->tables & TABLES) { // else there is nothing to look for, and the frame is not even parsed
+		f.reason = read(data, end, &p);
+		if (!f.reason)
+			judge(ctx, skb, c, &p, &f);
+	}
 	__u32 index = f.verdict * REASONS + f.reason;
 	struct total *t = bpf_map_lookup_elem(&totals, &index);
-	if (t) {
-		t->packets += packets;
-		t->bytes += bytes;
-	}
+	if (!t)
+		return 0;
+	t->packets += packets;
+	t->bytes += bytes;
 	if (f.verdict != VERDICT_PASS)
-		sample(ctx, skb, c, &p, ifindex, &f);
+		sample(ctx, skb, c, &p, ifindex, &f, t);
 	return f.verdict >= VERDICT_LIMIT;
 }
 

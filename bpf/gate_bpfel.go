@@ -161,6 +161,8 @@ type gateTotal struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
+	Due     uint64
+	Lost    uint64
 }
 
 type gateVerdict uint32
@@ -180,7 +182,6 @@ const (
 	gateMapBits4          = "bits4"
 	gateMapBits6          = "bits6"
 	gateMapControl        = "control"
-	gateMapDue            = "due"
 	gateMapHit            = "hit"
 	gateMapHosts4         = "hosts4"
 	gateMapHosts6         = "hosts6"
@@ -257,7 +258,6 @@ type gateMapSpecs struct {
 	Bits4    *ebpf.MapSpec `ebpf:"bits4"`
 	Bits6    *ebpf.MapSpec `ebpf:"bits6"`
 	Control  *ebpf.MapSpec `ebpf:"control"`
-	Due      *ebpf.MapSpec `ebpf:"due"`
 	Hit      *ebpf.MapSpec `ebpf:"hit"`
 	Hosts4   *ebpf.MapSpec `ebpf:"hosts4"`
 	Hosts6   *ebpf.MapSpec `ebpf:"hosts6"`
@@ -308,7 +308,6 @@ type gateMaps struct {
 	Bits4    *ebpf.Map `ebpf:"bits4"`
 	Bits6    *ebpf.Map `ebpf:"bits6"`
 	Control  *ebpf.Map `ebpf:"control"`
-	Due      *ebpf.Map `ebpf:"due"`
 	Hit      *ebpf.Map `ebpf:"hit"`
 	Hosts4   *ebpf.Map `ebpf:"hosts4"`
 	Hosts6   *ebpf.Map `ebpf:"hosts6"`
@@ -328,7 +327,6 @@ func (m *gateMaps) Close() error {
 		m.Bits4,
 		m.Bits6,
 		m.Control,
-		m.Due,
 		m.Hit,
 		m.Hosts4,
 		m.Hosts6,

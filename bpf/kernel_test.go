@@ -465,6 +465,18 @@ func TestChangedSizes(t *testing.T) {
 		t.Error("the drop ended with the agent")
 	}
 
+	// Who wants no pins removes those that are there.
+	pinless := cfg
+	pinless.Survive = false
+	g = w.mustOpen(t, pinless)
+	if s := g.Status(); s.Adopted || len(s.Warnings) != 1 || !w.reach(t, "10.9.0.2") {
+		t.Errorf("%+v", s)
+	}
+	g.Close()
+	g = w.mustOpen(t, cfg)
+	put(t, g, blocked(later()))
+	g.Close()
+
 	// The other mode takes the tables over, too.
 	cfg.Mode = ModeTCX
 	g = w.mustOpen(t, cfg)

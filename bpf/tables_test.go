@@ -573,6 +573,46 @@ func split(line string) (words []string) {
 	return words
 }
 
+// TestSamples holds how many frames are sampled, and that those without a reader are counted as lost.
+func TestSamples(t *testing.T) {
+	cfg := small(ModeXDP)
+	cfg.Sample = 50
+	g := prepared(t, cfg)
+	put(t, g, []Drop{drop("192.0.2.1/32", just.until(later()))})
+	const frames = 1_000_000
+	if _, _, err := g.prog.Benchmark(frame{}.bytes(), frames, nil); err != nil {
+		t.Fatal(err)
+	}
+	r, err := g.Samples()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	read := 0
+	for {
+		var s Sample
+		r.SetDeadline(time.Now().Add(100 * time.Millisecond))
+		if err := r.Read(&s); err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error(err)
+			}
+			break
+		}
+		if !bytes.Equal(s.Data, frame{}.bytes()) || s.Verdict != Dropped || s.WireLen != len(s.Data) {
+			t.Fatalf("%+v", s)
+		}
+		read++
+	}
+	sum, err := g.Totals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := sum[Dropped][ReasonHost].Lost
+	if all := float64(read) + float64(lost); all < 0.95*frames/50 || all > 1.05*frames/50 || lost == 0 || read == 0 {
+		t.Errorf("%d samples read and %d lost of %d frames, one in 50 wanted", read, lost, frames)
+	}
+}
+
 func TestClock(t *testing.T) {
 	at := time.Now().Add(90 * time.Second)
 	k := FromUnix(at)

@@ -122,7 +122,7 @@ func (g *Gate) run(t testing.TB, frame []byte, n int) (last Verdict, sum Totals)
 	}
 	for v := range Verdicts {
 		for r := range Reasons {
-			sum[v][r] = Total{after[v][r].Packets - before[v][r].Packets, after[v][r].Bytes - before[v][r].Bytes}
+			sum[v][r] = Total{Packets: after[v][r].Packets - before[v][r].Packets, Bytes: after[v][r].Bytes - before[v][r].Bytes}
 		}
 	}
 	pass, drop := uint32(2), uint32(1) // XDP_PASS, XDP_DROP
@@ -185,6 +185,7 @@ func TestVerdicts(t *testing.T) {
 		// Nothing to judge by.
 		{"empty", tables{}, frame{}.bytes(), 1, 0, Pass, ReasonNone},
 		{"empty, IPv6", tables{}, frame{src: v6}.bytes(), 1, 0, Pass, ReasonNone},
+		{"empty, ARP", tables{}, append(make([]byte, 12), append([]byte{8, 6}, make([]byte, 28)...)...), 1, 0, Pass, ReasonNone},
 		{"empty with a never-list", tables{never: []string{"192.0.2.0/24"}}, frame{}.bytes(), 1, 0, Pass, ReasonNone},
 		{"ARP", one, append(make([]byte, 12), append([]byte{8, 6}, make([]byte, 28)...)...), 1, 0, Pass, ReasonNotIP},
 		{"no more than Ethernet", one, append(make([]byte, 12), 8, 0), 1, 0, Pass, ReasonMalformed},
@@ -263,6 +264,7 @@ func TestVerdicts(t *testing.T) {
 		{"IPv4 EtherType, version 6", one, with(frame{}.bytes(), 14, 0x65), 1, 0, Pass, ReasonMalformed},
 		{"IPv6 header, cut", one6, frame{src: v6, cut: 14 + 39}.bytes(), 1, 0, Pass, ReasonMalformed},
 		{"IPv6 version 4", one6, with(frame{src: v6}.bytes(), 14, 0x40), 1, 0, Pass, ReasonMalformed},
+		{"IPv6 without payload, its padding looks like TCP", tables{signed: []Signature{{To: netip.MustParsePrefix("::/0"), MinLen: 41, Rule: just}}}, append(frame{src: v6, proto: 59, raw: []byte{}}.bytes(), frame{}.bytes()...), 1, 0, Pass, ReasonNone},
 		{"IPv6, two VLANs, extension headers", one6, frame{src: v6, vlans: []uint16{0x9100, 0x8100}, ext: []byte{0, 43, 60}}.bytes(), 1, 1, Dropped, ReasonHost},
 		{"IPv6 new only, behind seven headers", tables{drops: []Drop{drop(v6+"/128", fresh)}}, frame{src: v6, ext: []byte{0, 60, 43, 60, 51, 60, 60}, flags: ack}.bytes(), 1, 0, Pass, ReasonHost},
 		{"IPv6 new only, SYN behind seven headers", tables{drops: []Drop{drop(v6+"/128", fresh)}}, frame{src: v6, ext: []byte{0, 60, 43, 60, 51, 60, 60}}.bytes(), 1, 1, Dropped, ReasonHost},
@@ -350,9 +352,9 @@ func TestVerdicts(t *testing.T) {
 				}
 				var want Totals
 				if c.dropped > 0 {
-					want[c.verdict][c.reason] = Total{uint64(c.dropped), uint64(c.dropped * len(c.frame))}
+					want[c.verdict][c.reason] = Total{Packets: uint64(c.dropped), Bytes: uint64(c.dropped * len(c.frame))}
 				} else {
-					want[c.verdict][c.reason] = Total{uint64(c.n), uint64(c.n * len(c.frame))}
+					want[c.verdict][c.reason] = Total{Packets: uint64(c.n), Bytes: uint64(c.n * len(c.frame))}
 				}
 				if got := sum[c.verdict][c.reason]; c.reason != ReasonNever && got != want[c.verdict][c.reason] {
 					t.Errorf("%s for %s: %+v, want %+v", c.verdict, c.reason, got, want[c.verdict][c.reason])

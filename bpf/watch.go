@@ -58,9 +58,13 @@ func (r Reason) String() string {
 }
 
 // Total counts frames. Each frame is in one Total.
-type Total struct{ Packets, Bytes uint64 }
+type Total struct {
+	Packets, Bytes uint64
+	Lost           uint64 // samples that found no room, because nobody read
+}
 
-// Totals are all frames since the tables began, by verdict and reason.
+// Totals are all frames since the tables began, by verdict and reason. While all tables are empty frames are not parsed, and
+// every one passes for ReasonNone.
 type Totals [Verdicts][Reasons]Total
 
 // Totals reads the counters of all CPUs.
@@ -75,6 +79,7 @@ func (g *Gate) Totals() (Totals, error) {
 			for i := range cpus {
 				t[v][r].Packets += cpus[i].Packets
 				t[v][r].Bytes += cpus[i].Bytes
+				t[v][r].Lost += cpus[i].Lost
 			}
 		}
 	}
@@ -91,7 +96,7 @@ type Sample struct {
 	Data      []byte // from the Ethernet header on, at most 128 bytes; valid until the next Read
 }
 
-// Samples reads samples. Who reads too slowly loses them; the kernel does not count how many. Not safe for concurrent use, but for Close.
+// Samples reads samples. Who reads too slowly loses them, which Total.Lost counts. Not safe for concurrent use, but for Close.
 type Samples struct {
 	r      *ringbuf.Reader
 	record ringbuf.Record
