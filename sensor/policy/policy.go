@@ -48,6 +48,7 @@ type Hold struct {
 
 // entry is a drop that is wanted.
 type entry struct {
+	key     string
 	drop    *Drop // replaced, never changed: decisions share it
 	since   int64 // ns: first evidence
 	lastHit int64 // ns; 0: never
@@ -78,7 +79,7 @@ func New(cfg Config, networks *context.Networks) *Policy {
 	p.stats.Refused = make([]uint64, len(guards))
 	p.due = ordered[*entry]{
 		less: func(a, b *entry) bool {
-			return a.dueAt < b.dueAt || a.dueAt == b.dueAt && a.drop.Key() < b.drop.Key()
+			return a.dueAt < b.dueAt || a.dueAt == b.dueAt && a.key < b.key
 		},
 		place: func(e *entry) *int { return &e.place },
 	}
@@ -164,15 +165,16 @@ func (p *Policy) next() uint64 {
 
 // put makes a drop wanted, in place of what had its key.
 func (p *Policy) put(d *Drop, since int64) {
-	e := p.drops[d.Key()]
+	key := d.Key()
+	e := p.drops[key]
 	if e != nil {
 		since = min(since, e.since)
 		p.take(e)
 	} else {
-		e = new(entry)
+		e = &entry{key: key}
 	}
 	e.drop, e.since, e.dueAt = d, since, d.Until-lead
-	p.drops[d.Key()], p.ids[d.ID] = e, e
+	p.drops[key], p.ids[d.ID] = e, e
 	if d.Alert != "" {
 		p.alerts[d.Alert] = append(p.alerts[d.Alert], e)
 	}
@@ -188,7 +190,7 @@ func (p *Policy) put(d *Drop, since int64) {
 // take makes a drop unwanted.
 func (p *Policy) take(e *entry) {
 	d := e.drop
-	delete(p.drops, d.Key())
+	delete(p.drops, e.key)
 	delete(p.ids, d.ID)
 	if rest := slices.DeleteFunc(p.alerts[d.Alert], func(o *entry) bool { return o == e }); len(rest) > 0 {
 		p.alerts[d.Alert] = rest

@@ -43,7 +43,7 @@ type savedPeer struct {
 }
 
 // AppendJSON appends the state as one line of JSON, newline included: drops, strikes, peers, generation and panic. With full
-// tables of default size it has some 30 MB.
+// tables of default size it has some 20 MB and takes half a second.
 func (p *Policy) AppendJSON(b []byte) ([]byte, error) {
 	s := savedState{Schema: StateSchema, Now: p.now, Generation: p.generation, Held: p.held, Recent: p.recent}
 	for _, d := range p.Drops() {
