@@ -130,8 +130,7 @@ func Open(cfg Config) (*Gate, error) {
 	}
 	g := &Gate{cfg: cfg, status: Status{Interface: cfg.Interface, Mode: cfg.Mode}, signed: map[uint64]uint32{}}
 	if err := g.open(); err != nil {
-		g.release()
-		return nil, err
+		return nil, errors.Join(err, g.release())
 	}
 	return g, nil
 }

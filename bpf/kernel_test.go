@@ -40,6 +40,9 @@ func agent() {
 	cfg := Defaults()
 	cfg.Interface, cfg.Mode, cfg.Pins = "gate0", Mode(os.Getenv("MODE")), os.Getenv("PINS")
 	cfg.Survive = cfg.Pins != ""
+	if cfg.Pins == "default" {
+		cfg.Pins = ""
+	}
 	g, err := Open(cfg)
 	if err == nil {
 		life, _ := time.ParseDuration(os.Getenv("LIFE"))
@@ -49,7 +52,7 @@ func agent() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println("ready")
+	fmt.Println("ready", g.Status().Pinned)
 	time.Sleep(time.Hour)
 }
 
@@ -250,6 +253,15 @@ func TestGeneric(t *testing.T) {
 func (w *wire) startAgent(t *testing.T, env ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
+	if line := w.start(t, cmd, env...); !strings.HasPrefix(line, "ready") {
+		t.Fatalf("the agent says %q", line)
+	}
+	return cmd
+}
+
+// start starts a command as agent and returns its first line.
+func (w *wire) start(t *testing.T, cmd *exec.Cmd, env ...string) string {
+	t.Helper()
 	cmd.Env = append(os.Environ(), append([]string{agentEnv + "=1"}, env...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -260,10 +272,11 @@ func (w *wire) startAgent(t *testing.T, env ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
 		t.Fatalf("the agent says %q, %v", line, err)
 	}
-	return cmd
+	return strings.TrimSpace(line)
 }
 
 func kill(t *testing.T, cmd *exec.Cmd) {
@@ -514,6 +527,17 @@ func TestNoPins(t *testing.T) {
 	defer g.Close()
 	if s := g.Status(); s.Pinned != "" || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "ends with this process") {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestOwnPins holds that a bpffs is mounted where there is none: "ip netns exec" hides the system's, in a mount namespace that ends
+// with the agent.
+func TestOwnPins(t *testing.T) {
+	w := newWire(t)
+	cmd := exec.Command("ip", "netns", "exec", w.near, os.Args[0])
+	line := w.start(t, cmd, "MODE=xdp", "LIFE=1h", "PINS=default")
+	if !strings.HasPrefix(line, "ready "+ownPins+"/weir/"+layoutVersion+"/gate0@") {
+		t.Errorf("pinned at %q", line)
 	}
 }
 

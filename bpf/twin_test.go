@@ -294,8 +294,16 @@ var (
 	drawnTargets  = []string{"198.51.100.1", "198.51.100.2"}
 	drawnTargets6 = []string{"2001:db8:ff::1", "2001:db8:ff::2"}
 	drawnOptions  = [][]byte{
-		nil, {1, 1, 1, 1}, {2, 4, 5, 180}, {2, 4, 5, 180, 1, 3, 3, 7, 4, 2, 0, 0}, {1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2},
-		{2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7}, {0, 0, 0, 0}, {8, 0, 0, 0}, {8, 40, 0, 0}, {255, 4, 0, 0},
+		nil,
+		{1, 1, 1, 1},
+		{2, 4, 5, 180},
+		{2, 4, 5, 180, 1, 3, 3, 7, 4, 2, 0, 0},
+		{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2},
+		{2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7},
+		{0, 0, 0, 0},
+		{8, 0, 0, 0},
+		{8, 40, 0, 0},
+		{255, 4, 0, 0},
 		bytes.Repeat([]byte{1}, 40),
 	}
 )
@@ -425,8 +433,10 @@ func FuzzFrame(f *testing.F) {
 		},
 		services: []Service{to("198.51.100.1", 17, 0, just.until(lo)), to("2001:db8:ff::1", 6, 80, fresh.until(lo))},
 		signed: []Signature{
-			{Proto: 6, Layout: &l, Rule: just.until(lo)}, {Proto: 6, Window: &w, Rule: just.until(lo)},
-			{Proto: 17, Opening: []byte{0, 1, 0}, Rule: just.until(lo)}, {Proto: 6, Flags: 4, FlagMask: 0x1ff, Rule: just.until(lo)},
+			{Proto: 6, Layout: &l, Rule: just.until(lo)},
+			{Proto: 6, Window: &w, Rule: just.until(lo)},
+			{Proto: 17, Opening: []byte{0, 1, 0}, Rule: just.until(lo)},
+			{Proto: 6, Flags: 4, FlagMask: 0x1ff, Rule: just.until(lo)},
 			{To: netip.MustParsePrefix("198.51.100.2/32"), MaxLen: 45, MinTTL: 2, Rule: just.until(lo)},
 		},
 		never: []string{"192.0.2.64/26", "2001:db8:1::/48"},

@@ -12,11 +12,11 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// Verdict and Reason are indices of Totals.
-type (
-	Verdict uint8
-	Reason  uint8
-)
+// Verdict is what became of a frame, and the first index of Totals.
+type Verdict uint8
+
+// Reason is why, and the second.
+type Reason uint8
 
 // Verdicts.
 const (
