@@ -175,9 +175,10 @@ func (p *Policy) widened(d *Drop) *Drop {
 	return &wide
 }
 
-// relieve ends drops of an alert.
+// relieve ends drops of an alert, in order of their keys.
 func (p *Policy) relieve(id, why string, which func(*entry) bool) (out []Decision) {
-	for _, e := range slices.Clone(p.alerts[id]) {
+	list := slices.SortedFunc(slices.Values(p.alerts[id]), func(a, b *entry) int { return strings.Compare(a.key, b.key) })
+	for _, e := range list {
 		if e.drop.By == ByPolicy && which(e) {
 			out = append(out, p.remove(e, Removed, "", ByPolicy, why))
 		}

@@ -32,7 +32,7 @@ type Policy struct {
 
 	drops   map[string]*entry // by key
 	ids     map[string]*entry
-	alerts  map[string][]*entry // by alert id, in order of request
+	alerts  map[string][]*entry // by alert id
 	sources bart.Table[*entry]  // those with scope address or prefix
 	due     ordered[*entry]     // by when something is to be done
 	recent  []int64             // ns: requests of the last second, oldest first

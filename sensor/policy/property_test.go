@@ -185,7 +185,7 @@ func TestProperties(t *testing.T) {
 }
 
 func unmet(reached map[string]int) (missing []string) {
-	want := append(GuardNames(), "pending address", "pending prefix")
+	want := append(GuardNames(), "pending prefix")
 	for _, scope := range scopeNames[1:] {
 		for _, state := range []State{Requested, Removed, Expired} {
 			want = append(want, state.String()+" "+scope)
