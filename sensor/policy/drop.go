@@ -229,7 +229,8 @@ func (d *Drop) Check() error {
 		return fmt.Errorf("created %d and until %d are no span of time", d.Created, d.Until)
 	case d.Canary < 0 || d.Canary > d.Until:
 		return fmt.Errorf("canary %d ends after the drop itself", d.Canary)
-	case d.By == "" || len(d.By) > maxName || len(d.Alert) > maxName || len(d.Guard) > maxName || len(d.Approved) > maxName || len(d.Reason) > maxReason || len(d.Summary) > 4*maxReason:
+	case d.By == "", len(d.Reason) > maxReason, len(d.Summary) > 4*maxReason,
+		max(len(d.By), len(d.Alert), len(d.Guard), len(d.Approved)) > maxName:
 		return errors.New("a text is missing or too long")
 	case d.ReturnPath != "" && d.ReturnPath != "proven" && d.ReturnPath != "unproven":
 		return fmt.Errorf("return_path %q is neither proven nor unproven", clip(d.ReturnPath, maxName))

@@ -60,7 +60,8 @@ func (p *Policy) extend(e *entry) Decision {
 	p.stats.Extended++
 	return p.change(e, func(d *Drop) {
 		d.Until, d.Extended = p.longer(d), d.Extended+1
-		d.Summary = clip(fmt.Sprintf("go on until %s (extension %d): %s, because it was hit at %s; %s", clockText(d.Until), d.Extended, d.doing(), clockText(e.lastHit/1e9), d.Reason), 3*maxReason)
+		d.Summary = clip(fmt.Sprintf("go on until %s (extension %d): %s, because it was hit at %s; %s",
+			clockText(d.Until), d.Extended, d.doing(), clockText(e.lastHit/1e9), d.Reason), 3*maxReason)
 	})
 }
 
