@@ -431,7 +431,7 @@ static __always_inline int ipv6(void *data, void *end, __u32 off, struct packet 
 	__builtin_memcpy(&p->src, &h->saddr, 16);
 	__builtin_memcpy(&p->dst, &h->daddr, 16);
 	__u8 proto = h->nexthdr;
-	off += 40;
+	__u32 at = 40; // from the IP header on, and always a multiple of 4: so all rounds look alike to the verifier
 #pragma nounroll
 	for (int i = 0; i < EXTENSIONS; i++) {
 		p->proto = proto;
@@ -443,10 +443,11 @@ static __always_inline int ipv6(void *data, void *end, __u32 off, struct packet 
 		case IPPROTO_DSTOPTS:
 			break;
 		default:
-			goto upper;
+			transport(data, end, off + at, p);
+			return 0;
 		}
-		__u8 *e = data + off;
-		if (off > 0x3fff || off + 8 > p->stop || (void *)e + 8 > end)
+		__u8 *e = data + off + at;
+		if (off + at + 8 > p->stop || (void *)e + 8 > end)
 			return 0;
 		if (proto == IPPROTO_FRAGMENT) {
 			if (*(__u16 *)(e + 2) & bpf_htons(0xfff8)) {
@@ -454,18 +455,18 @@ static __always_inline int ipv6(void *data, void *end, __u32 off, struct packet 
 				p->later = 1;
 				return 0;
 			}
-			off += 8;
+			at += 8;
 		} else if (proto == IPPROTO_AH) {
-			off += (e[1] + 2) * 4;
+			at += (e[1] + 2) * 4;
 		} else {
-			off += (e[1] + 1) * 8;
+			at += (e[1] + 1) * 8;
 		}
+		if (at > 0x3ffc)
+			return 0;
+		at &= 0x3ffc;
 		proto = e[0];
 	}
 	return 0; // a longer chain: ports stay unknown
-upper:
-	transport(data, end, off, p);
-	return 0;
 }
 
 // read parses a frame. The answer is 0, or why there is no IP packet to judge.
@@ -563,21 +564,23 @@ static __always_inline int spared(const struct control *c, const struct packet *
 
 // fate gathers what the tables made of a packet.
 struct fate {
-	__u64 now;
+	__u64 now; // 0: not asked yet, as most frames meet no entry
 	__u32 verdict, reason, slot;
 	__u32 asked; // the never-list was
 };
 
-static __always_inline int in_force(const struct entry *e, __u64 now)
+static __always_inline int in_force(const struct entry *e, struct fate *f)
 {
-	return now < e->expires && e->action != ACTION_NONE;
+	if (!f->now)
+		f->now = bpf_ktime_get_coarse_ns();
+	return f->now < e->expires && e->action != ACTION_NONE;
 }
 
 // meet judges a packet by one entry. It returns 1 when that settles the packet: dropped, or spared. Like all functions that
 // are not inlined the verifier reads it once, by itself; pointers may be null as far as it knows.
 __attribute__((noinline)) int meet(struct control *c, struct entry *e, struct packet *p, struct fate *f, __u32 reason)
 {
-	if (!c || !e || !p || !f || !in_force(e, f->now))
+	if (!c || !e || !p || !f || !in_force(e, f))
 		return 0;
 	__u64 now = f->now;
 	int v = judge_entry(c, e, p, now);
@@ -728,7 +731,7 @@ static __always_inline int by_service(void *ctx, struct control *c, struct packe
 		key.port = 0;
 		e = bpf_map_lookup_elem(&services, &key);
 	}
-	if (!e || !in_force(e, f->now))
+	if (!e || !in_force(e, f))
 		return 0;
 	// Packets within connections are no concern of limits on new ones, but tell whose they are.
 	if (known(ctx, c, p, f->now)) {
@@ -741,6 +744,7 @@ static __always_inline int by_service(void *ctx, struct control *c, struct packe
 
 struct options {
 	__u32 bytes;
+	__u32 from; // 0, which the verifier does not know: so all rounds of the loop look alike to it
 	__u8 b[64]; // more than there can be: any index below 64 is safe
 };
 
@@ -748,14 +752,16 @@ struct options {
 // included; the list ends where it is malformed.
 __attribute__((noinline)) __u32 layout(struct options *o)
 {
-	__u32 hash = 2166136261u, i = 0, over = 0;
+	__u32 hash = 2166136261u, i, over = 0;
 	if (!o || !o->bytes)
 		return 0;
+	i = o->from;
 #pragma nounroll
 	for (int n = 0; n < OPTION_BYTES; n++) {
-		if (i >= o->bytes || i >= OPTION_BYTES)
+		i &= 63;
+		if (i >= o->bytes)
 			break;
-		__u32 kind = over ? 0 : o->b[i & 63];
+		__u32 kind = over ? 0 : o->b[i];
 		hash = (hash ^ (kind + 1)) * 16777619u;
 		if (kind == 0)
 			over = 1;
@@ -840,7 +846,6 @@ static __always_inline int by_signature(void *ctx, int skb, struct control *c, s
 
 static __always_inline void judge(void *ctx, int skb, struct control *c, struct packet *p, struct fate *f)
 {
-	f->now = bpf_ktime_get_coarse_ns();
 	if (p->ver == 4 ? by_source4(c, p, f) : by_source6(c, p, f))
 		return;
 	if (c->tables & TABLE_SERVICES && by_service(ctx, c, p, f))

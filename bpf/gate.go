@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -130,6 +131,9 @@ func Open(cfg Config) (*Gate, error) {
 	}
 	g := &Gate{cfg: cfg, status: Status{Interface: cfg.Interface, Mode: cfg.Mode}, signed: map[uint64]uint32{}}
 	if err := g.open(); err != nil {
+		if _, missing := os.Stat(filepath.Join(g.status.Pinned, pinnedLink)); g.status.Pinned != "" && missing != nil {
+			unpin(g.status.Pinned) // maps without a link serve nobody
+		}
 		return nil, errors.Join(err, g.release())
 	}
 	return g, nil

@@ -361,6 +361,7 @@ func TestForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
+	pins := bpffsDir(t)
 	for _, flags := range []link.XDPAttachFlags{link.XDPDriverMode, link.XDPGenericMode} {
 		var l link.Link
 		within(t, w.near, func() {
@@ -371,8 +372,12 @@ func TestForeign(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := small(ModeXDP)
-		cfg.Survive = false
+		cfg.Pins = pins
 		g, err := w.open(t, cfg)
+		if left, _ := filepath.Glob(filepath.Join(pins, "weir", "*", "*")); len(left) > 0 {
+			t.Errorf("still pinned: %v", left)
+		}
+		cfg.Survive = false
 		var foreign *ForeignError
 		if !errors.As(err, &foreign) || foreign.Program != "somebody_else" || !strings.Contains(err.Error(), "somebody_else") {
 			t.Errorf("%v", err)
@@ -536,6 +541,7 @@ func TestOwnPins(t *testing.T) {
 	w := newWire(t)
 	cmd := exec.Command("ip", "netns", "exec", w.near, os.Args[0])
 	line := w.start(t, cmd, "MODE=xdp", "LIFE=1h", "PINS=default")
+	t.Cleanup(func() { _, _ = os.Remove(ownPins), os.Remove(filepath.Dir(ownPins)) }) // if they are empty
 	if !strings.HasPrefix(line, "ready "+ownPins+"/weir/"+layoutVersion+"/gate0@") {
 		t.Errorf("pinned at %q", line)
 	}
