@@ -116,6 +116,9 @@ func flowHash(d *decode.Decoder, f *decode.Frame) uint32 {
 	h := fnv.New32a()
 	a, b := p.Src()
 	x, y := p.Dst()
+	if p.Frag {
+		b, y = 0, 0
+	}
 	lo, hi := a, x
 	if hi.Less(lo) {
 		lo, hi = hi, lo

@@ -32,7 +32,7 @@ type crossing struct {
 	send  func(w *wire, n int) time.Time
 }
 
-// The floors are those of deploy/weir.yaml. Each crossing has addresses of its own: the victim of a flood, the source of a scan.
+// The floors are those of deploy/weir.yaml. Each crossing has addresses of its own: the sources and the victim of a flood, the source of a scan.
 var ways = []crossing{
 	{"SYN flood, at once", "flood syn", func(w *wire, n int) time.Time { // syn_per_second: 500
 		w.syns(n, 0, 499)
@@ -86,19 +86,21 @@ func scanner(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{203, 0, byte(1 + n/250), byte(1 + n%250)})
 }
 
-// anybody is the i-th of many spoofed sources.
-func anybody(i int) netip.Addr { return netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)}) }
+// anybody is the i-th of the many spoofed sources of a crossing. Sources that came back would be scanners: of many hosts.
+func anybody(n, i int) netip.Addr {
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 100<<24|64<<16+uint32(n)<<13+uint32(i))))
+}
 
 // syns sends the SYNs from one number to another, of as many sources.
 func (w *wire) syns(n, from, to int) {
 	for i := from; i < to; i++ {
-		w.send(w.near, packet(unix.IPPROTO_TCP, anybody(i), flooded(n), uint16(1024+i), 80, syn))
+		w.send(w.near, packet(unix.IPPROTO_TCP, anybody(n, i), flooded(n), uint16(1024+i), 80, syn))
 	}
 }
 
 func (w *wire) udps(n, from, to int) {
 	for i := from; i < to; i++ {
-		w.send(w.near, packet(unix.IPPROTO_UDP, anybody(i), flooded(n), uint16(1024+i), 27015, 0))
+		w.send(w.near, packet(unix.IPPROTO_UDP, anybody(n, i), flooded(n), uint16(1024+i), 27015, 0))
 	}
 }
 
