@@ -42,6 +42,9 @@ func (g *Gate) open() error {
 		return fmt.Errorf("%s: %w", g.cfg.Interface, err)
 	}
 	g.status.Index = dev.Index
+	if err := g.claim(); err != nil {
+		return err
+	}
 	_ = rlimit.RemoveMemlock() // needed before Linux 5.11 only, where loading then says so
 	if g.cfg.Survive {
 		if g.status.Pinned, err = pinFolder(g.cfg.Pins, g.cfg.Interface); err != nil {
@@ -75,6 +78,21 @@ func (g *Gate) prepare() error {
 		return err
 	}
 	g.configure()
+	return nil
+}
+
+// claim makes this the one process with a gate at the interface: an abstract socket's name is unique within the network namespace,
+// and free when its process ends, whatever its end.
+func (g *Gate) claim() error {
+	l, err := net.Listen("unix", "@weir.gate."+g.cfg.Interface)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%s: another process has a gate open at this interface; end that one first", g.cfg.Interface)
+	}
+	if err != nil {
+		g.warn("%s: whether another process has a gate open is unknown: %v", g.cfg.Interface, err)
+		return nil
+	}
+	g.claimed = l
 	return nil
 }
 

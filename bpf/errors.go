@@ -25,7 +25,11 @@ func (e *ForeignError) Error() string {
 	case e.Program != "":
 		name = "the XDP program " + e.Program
 	}
-	return fmt.Sprintf("%s: %s is attached (bpftool prog show id %d); detach it (ip link set dev %[1]s xdp off), or use mode tcx", e.Interface, name, e.ID)
+	mend := "end what loaded it"
+	if e.Program == progXDP {
+		mend = "weir block --detach takes it off"
+	}
+	return fmt.Sprintf("%s: %s is attached (bpftool prog show id %d); %s, or use mode tcx", e.Interface, name, e.ID, mend)
 }
 
 // FullError says that a table has no room for all that was put. What fitted is in force.

@@ -5,6 +5,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -106,6 +107,8 @@ type Gate struct {
 	inner  map[string]*ebpf.MapSpec // of the maps that hold maps
 	link   link.Link
 
+	claimed net.Listener // of the interface; never accepts
+
 	mu       sync.Mutex
 	control  *gateControl // the map's memory
 	mapped   [][]byte
@@ -168,6 +171,9 @@ func (g *Gate) release() error {
 		err = errors.Join(err, unix.Munmap(b))
 	}
 	g.mapped, g.control, g.slots.hits = nil, nil, nil
+	if g.claimed != nil {
+		err = errors.Join(err, g.claimed.Close())
+	}
 	return err
 }
 
@@ -317,6 +323,18 @@ func (s *sorted) add(p netip.Prefix, e gateEntry) {
 	default:
 		s.nets6, s.eNets6 = append(s.nets6, gateNet6{Bits: uint32(p.Bits()), Addr: a.As16()}), append(s.eNets6, e)
 		s.wide6 = s.wide6 || p.Bits() < 48
+	}
+}
+
+// Counts is how many entries each table holds, expired ones too.
+type Counts struct{ Hosts4, Hosts6, Prefixes4, Prefixes6, Services, Signatures int }
+
+// Counts tells how full the tables are, as far as this process knows. Cheap.
+func (g *Gate) Counts() Counts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Counts{
+		len(g.hosts4.slots), len(g.hosts6.slots), len(g.nets4.slots), len(g.nets6.slots), len(g.services.slots), len(g.signed),
 	}
 }
 

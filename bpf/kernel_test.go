@@ -397,12 +397,15 @@ func TestForeign(t *testing.T) {
 		l.Close()
 	}
 
-	// Another gate is a foreign program, too.
-	w.startAgent(t, "MODE=xdp", "LIFE=1h")
-	cfg := small(ModeXDP)
-	cfg.Survive = false
-	if _, err := w.open(t, cfg); err == nil || !strings.Contains(err.Error(), "another gate") {
-		t.Errorf("%v", err)
+	// Another process' gate is left alone, too, pinned or not.
+	for _, p := range []string{"", pins} {
+		a := w.startAgent(t, "MODE=xdp", "LIFE=1h", "PINS="+p)
+		cfg := small(ModeXDP)
+		cfg.Pins = pins
+		if _, err := w.open(t, cfg); err == nil || !strings.Contains(err.Error(), "another process") || w.reach(t, "10.9.0.2") {
+			t.Errorf("%v", err)
+		}
+		kill(t, a)
 	}
 }
 

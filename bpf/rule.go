@@ -68,7 +68,7 @@ type Rule struct {
 	Action  Action
 	Shadow  bool   // count what would be dropped, and let it pass
 	Rate    uint32 // of limits: packets or connections a second
-	Burst   uint32 // of limits: at once; 0 means Rate
+	Burst   uint32 // of limits: at once; 0 means Rate, and reads back as that
 	Canary  Time   // until then the entry concerns new TCP connections only
 	Expires Time
 }

@@ -126,6 +126,9 @@ func TestFull(t *testing.T) {
 	if n, err := g.Put(list[:100]); n != 100 || err != nil {
 		t.Errorf("a refresh of a full table: %d, %v", n, err)
 	}
+	if c := g.Counts(); c != (Counts{Hosts4: 100}) {
+		t.Errorf("%+v", c)
+	}
 	if last, _ := g.run(t, frame{src: list[120].Prefix.Addr().String()}.bytes(), 1); last != Pass {
 		t.Error("a refused drop is in force")
 	}
@@ -259,6 +262,9 @@ func TestChurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.agrees(t)
+	if g.Counts() != (Counts{}) {
+		t.Errorf("%+v", g.Counts())
+	}
 	if g.control.Tables != 0 {
 		t.Errorf("flags %x for empty tables", g.control.Tables)
 	}
