@@ -503,6 +503,35 @@ func TestConnected(t *testing.T) {
 	g.fill(t, tables{})
 }
 
+// TestPeerAge holds that a peer is forgotten, and that telling of it anew does not give it a new allowance at once.
+func TestPeerAge(t *testing.T) {
+	g := gateOf(t, ModeXDP)
+	in := tables{services: []Service{to("198.51.100.1", 6, 80, just)}, peers: []string{"192.0.2.1"}}
+	g.fill(t, in)
+	if last, _ := g.run(t, frame{}.bytes(), 40); last != Pass {
+		t.Error("a peer does not pass")
+	}
+	again := func() (Verdict, error) {
+		err := g.AddPeers([]netip.Addr{netip.MustParseAddr("192.0.2.1")})
+		last, _ := g.run(t, frame{}.bytes(), 10)
+		return last, err
+	}
+	if last, err := again(); last != Dropped || err != nil {
+		t.Errorf("a new allowance at once: %v, %v", last, err)
+	}
+	key := gatePeerKey{Ver: 4, Addr: [16]uint8{192, 0, 2, 1}}
+	long := Now() - Time(g.cfg.PeerAge) - 1e9
+	if err := g.maps.Peers.Put(&key, &gatePeer{Seen: uint64(long)}); err != nil {
+		t.Fatal(err)
+	}
+	if last, _ := g.run(t, frame{}.bytes(), 1); last != Dropped {
+		t.Error("a peer of long ago passes")
+	}
+	if last, err := again(); last != Pass || err != nil {
+		t.Errorf("a peer that came back: %v, %v", last, err)
+	}
+}
+
 // TestCapabilities holds what the gate needs after it was opened: CAP_BPF for all, nothing for drops (Linux 5.19).
 func TestCapabilities(t *testing.T) {
 	g := prepared(t, small(ModeXDP))

@@ -165,7 +165,7 @@ func TestVerdicts(t *testing.T) {
 	one := tables{drops: []Drop{drop("192.0.2.1/32", just)}}
 	one6 := tables{drops: []Drop{drop(v6+"/128", just)}}
 	newOnly := tables{drops: []Drop{drop("192.0.2.1/32", fresh)}}
-	window, layout := uint16(1024), uint32(0)
+	window, layout, nops := uint16(1024), uint32(0), layoutOf([]byte{1, 1, 1, 1})
 	sign := func(s Signature) tables {
 		if s.Action == 0 {
 			s.Rule = just
@@ -321,6 +321,8 @@ func TestVerdicts(t *testing.T) {
 		{"signature, other window", sign(Signature{Proto: 6, Window: &window}), frame{window: 1025}.bytes(), 1, 0, Pass, ReasonNone},
 		{"signature, no options", sign(Signature{Proto: 6, Layout: &layout}), frame{}.bytes(), 1, 1, Dropped, ReasonSignature},
 		{"signature, options", sign(Signature{Proto: 6, Layout: &layout}), frame{options: []byte{1, 1, 1, 0}}.bytes(), 1, 0, Pass, ReasonNone},
+		{"signature, options in the padding", sign(Signature{Proto: 6, Layout: &nops}), append(with(frame{}.bytes(), 14+20+12, 6<<4), 1, 1, 1, 1), 1, 0, Pass, ReasonNone},
+		{"signature, the same options in the packet", sign(Signature{Proto: 6, Layout: &nops}), frame{options: []byte{1, 1, 1, 1}}.bytes(), 1, 1, Dropped, ReasonSignature},
 		{"signature, opening", sign(Signature{Proto: 17, Opening: []byte("\x17\x00\x03\x2a")}), frame{proto: 17, payload: []byte("\x17\x00\x03\x2a\x00")}.bytes(), 1, 1, Dropped, ReasonSignature},
 		{"signature, other opening", sign(Signature{Proto: 17, Opening: []byte("\x17\x00\x03\x2a")}), frame{proto: 17, payload: []byte("\x17\x00\x03\x2b\x00")}.bytes(), 1, 0, Pass, ReasonNone},
 		{"signature, opening cut", sign(Signature{Proto: 17, Opening: []byte("\x17\x00\x03\x00")}), frame{proto: 17, payload: []byte("\x17\x00\x03")}.bytes(), 1, 0, Pass, ReasonNone},
