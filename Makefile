@@ -2,9 +2,10 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-# Programs that tests and benchmarks run, and the Debian packages they come in.
+# Programs that tests and benchmarks run, headers that they need, and the Debian packages they come in.
 TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd ip=iproute2 \
-	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool sysctl=procps setpriv=util-linux gcc=gcc pcap-config=libpcap-dev
+	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool sysctl=procps setpriv=util-linux gcc=gcc pcap-config=libpcap-dev \
+	clang=clang /usr/include/bpf/bpf_helpers.h=libbpf-dev xdp-filter=xdp-tools
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
@@ -37,7 +38,7 @@ test: packages
 
 # Installs what the tests run, as root on Debian; else names it: mergecap and tcpdump are references for captures and filters.
 packages:
-	@missing=; for t in $(TOOLS); do command -v "$${t%%=*}" >/dev/null || missing="$$missing $${t#*=}"; done; \
+	@missing=; for t in $(TOOLS); do command -v "$${t%%=*}" >/dev/null || [ -e "$${t%%=*}" ] || missing="$$missing $${t#*=}"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
@@ -48,7 +49,7 @@ soak: packages
 	WEIR_SOAK=10m WEIR_LOAD=30s $(GO) test -tags soak -run 'TestSense(Soak|Load)' -count=1 -v -timeout 60m ./cmd/weir
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./decode/... ./analyzers/... ./sensor/...
+	$(GO) test -run '^$$' -bench . -benchmem ./decode/... ./analyzers/... ./sensor/... ./bpf
 
 bench-peers: packages build
 	tools/bench-peers
