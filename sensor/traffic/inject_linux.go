@@ -60,8 +60,10 @@ func NewInjector(kind, name string) (*Injector, error) {
 		version, flags uint32
 		name           [16]byte
 		ifindex, place uint32
-	}{kind: unix.BPF_PROG_TYPE_XDP, count: uint32(len(code)), place: unix.BPF_XDP,
-		code: uint64(uintptr(unsafe.Pointer(&code[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0])))}
+	}{
+		kind: unix.BPF_PROG_TYPE_XDP, count: uint32(len(code)), place: unix.BPF_XDP,
+		code: uint64(uintptr(unsafe.Pointer(&code[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0]))),
+	}
 	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	runtime.KeepAlive(code)
 	runtime.KeepAlive(license)
@@ -104,8 +106,10 @@ func (j *Injector) run(n uint32) error {
 		contextIn, contextOut         uint32
 		context, contextTo            uint64
 		flags, cpu, batch, pad        uint32
-	}{prog: uint32(j.prog), sizeIn: uint32(len(j.template)), in: uint64(uintptr(unsafe.Pointer(&j.template[0]))), repeat: n,
-		contextIn: uint32(unsafe.Sizeof(j.context)), context: uint64(uintptr(unsafe.Pointer(&j.context))), flags: liveFrames}
+	}{
+		prog: uint32(j.prog), sizeIn: uint32(len(j.template)), in: uint64(uintptr(unsafe.Pointer(&j.template[0]))), repeat: n,
+		contextIn: uint32(unsafe.Sizeof(j.context)), context: uint64(uintptr(unsafe.Pointer(&j.context))), flags: liveFrames,
+	}
 	_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_TEST_RUN, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	runtime.KeepAlive(j)
 	if errno != 0 {
