@@ -171,7 +171,7 @@ func step(t *rapid.T, p *Policy, now int64) []Decision {
 
 // TestProperties: whatever alerts and humans say, no drop is without an end, nobody guarded is hit, only the proven are
 // dropped, every limit holds, what Drops lists is what the decisions said, and what is saved goes on as if nothing was. It
-// goes on until every guard and every end of a drop was met.
+// goes on until every guard and every end of a drop was met, which -short does not insist on.
 func TestProperties(t *testing.T) {
 	reached := map[string]int{}
 	var missing []string
@@ -180,6 +180,10 @@ func TestProperties(t *testing.T) {
 		if missing = unmet(reached); missing == nil {
 			return
 		}
+	}
+	if testing.Short() { // a fifth of the checks
+		t.Logf("never met: %q", missing)
+		return
 	}
 	t.Errorf("never met: %q: the alerts are too tame or too wild; met: %v", missing, reached)
 }
