@@ -24,9 +24,11 @@ type LiveConfig struct {
 	Promiscuous  bool          `yaml:"promiscuous"`   // also what is not addressed to this host, as on a mirror port
 }
 
-// LiveDefaults are the settings of a sensor that nobody configured.
+// LiveDefaults are the settings of a sensor that nobody configured. Blocks are small, because the kernel starts a new one each
+// block timeout, however little is in the old: with two workers a ring of 128 blocks has 1.3 s of patience with a reader that is
+// held up, where 32 blocks of 1 MiB had 0.3 s at any rate.
 func LiveDefaults() LiveConfig {
-	return LiveConfig{Fanout: "hash", RingMiB: 64, BlockKiB: 1024, BlockTimeout: 10 * time.Millisecond, Promiscuous: true}
+	return LiveConfig{Fanout: "hash", RingMiB: 64, BlockKiB: 256, BlockTimeout: 10 * time.Millisecond, Promiscuous: true}
 }
 
 // Bounds of LiveConfig.
