@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"sensor/bus":     {},
 	"sensor/host":    {},
 	"sensor/doctor":  {"decode", "decode/filter", "decode/conn", "sensor/capture"},
-	"sensor/enforce": {"sensor/policy"},
+	"sensor/enforce": {"sensor/policy", "bpf"},
 	"sensor/store":   {"decode/conn", "sensor/alert"},
 	"sensor/notify":  {"sensor/alert"},
 	"sensor/web":     {"sensor/alert", "sensor/policy"},
