@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 
 	"weir/analyzers"
+	"weir/analyzers/context"
 	"weir/analyzers/tally"
 	"weir/decode"
 	"weir/decode/conn"
@@ -27,6 +28,7 @@ import (
 	"weir/sensor/bus"
 	"weir/sensor/capture"
 	"weir/sensor/host"
+	"weir/sensor/policy"
 )
 
 // config is the configuration file: the sections of the components, each with its defaults. deploy/weir.yaml shows and
@@ -42,6 +44,8 @@ type config struct {
 	Tally       tally.Config       `yaml:"tally"`
 	Analyzers   analyzers.Config   `yaml:"analyzers"`
 	Alerts      alert.Config       `yaml:"alerts"`
+	Networks    context.Config     `yaml:"networks"`
+	Policy      policy.Config      `yaml:"policy"`
 	NATS        bus.Config         `yaml:"nats"`
 	Metrics     metricsConfig      `yaml:"metrics"`
 	Log         logConfig          `yaml:"log"`
@@ -64,6 +68,7 @@ func defaults() config {
 		Tally:       tally.Defaults(),
 		Analyzers:   analyzers.Defaults(),
 		Alerts:      alerts,
+		Policy:      policy.Defaults(),
 		NATS:        bus.Defaults(),
 		Metrics:     defaultMetrics(),
 		Log:         logConfig{Level: "info", Format: "text"},
@@ -150,7 +155,8 @@ const (
 
 // check tells which setting cannot be.
 func (c *config) check() error {
-	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check()); err != nil {
+	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check(),
+		c.Networks.Check(), c.Policy.Check(), c.Policy.CheckLists(c.listNames())); err != nil {
 		return err
 	}
 	if c.Site == "" {
@@ -170,6 +176,32 @@ func (c *config) check() error {
 		return fmt.Errorf("log: %w", err)
 	}
 	return c.room(c.replayTables())
+}
+
+// listNames are the names of the prefix lists.
+func (c *config) listNames() (names []string) {
+	for _, l := range c.Networks.Lists {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// readNetworks reads the prefix lists, and makes of them and the section networks what a site knows of its addresses.
+func (c *config) readNetworks() (*context.Networks, error) {
+	var lists []*context.List
+	for _, l := range c.Networks.Lists {
+		f, err := os.Open(l.File)
+		if err != nil {
+			return nil, fmt.Errorf("networks: list %s: %w", l.Name, err)
+		}
+		list, err := context.ReadList(l, f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("networks: list %s: %w", l.Name, err)
+		}
+		lists = append(lists, list)
+	}
+	return context.New(c.Networks, lists, nil), nil
 }
 
 // checkLive tells whether the memory suffices for live capture.
