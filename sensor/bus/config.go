@@ -27,6 +27,7 @@ type Config struct {
 	OutboxMiB   int           `yaml:"outbox_mib"`  // disk for what could not be published yet
 	Sync        time.Duration `yaml:"sync"`        // a power cut loses at most the alerts of this time; 0: none, each alert is synced to disk
 	Streams     Streams       `yaml:"streams"`     // how much history the server keeps
+	Join        string        `yaml:"-"`           // state folder of another process, whose server inside is used; no own server then
 }
 
 // Streams are the limits of the three streams of a site.
