@@ -1,0 +1,53 @@
+package enforce
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"weir/bpf"
+)
+
+// Open opens the table of an interface, and tells what is less than was asked for. A rehearsal counts only, whatever the drops say.
+//
+// Mode auto takes XDP, and nftables where the kernel or the process cannot. A foreign XDP program at the interface is an error
+// (*bpf.ForeignError): it is neither displaced nor passed by in silence.
+func Open(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []string, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, nil, err
+	}
+	switch cfg.Mode {
+	case ModeNFTables:
+		return openNFTables(cfg, iface, rehearse, log)
+	case ModeTCX:
+		return openGate(cfg, iface, bpf.ModeTCX, rehearse)
+	}
+	t, warnings, err := openGate(cfg, iface, bpf.ModeXDP, rehearse)
+	var lacks *bpf.UnsupportedError
+	if cfg.Mode == ModeXDP || !errors.As(err, &lacks) {
+		return t, warnings, err
+	}
+	t, warnings, other := openNFTables(cfg, iface, rehearse, log)
+	if other != nil {
+		return nil, nil, fmt.Errorf("neither XDP nor nftables: %w", errors.Join(err, other))
+	}
+	return t, append([]string{fmt.Sprintf("drops by nftables, which is slower: %v", err)}, warnings...), nil
+}
+
+// ClearAll ends all drops at an interface ("": at all that have pinned gates), whether or not an agent runs: those of pinned gates,
+// and our table of nftables. Peers and never-lists stay, and so do the gates.
+func ClearAll(iface, pins string) error {
+	return errors.New("not built")
+}
+
+// Detach takes gates off an interface ("": off all that have pinned ones), with their pins, and removes our table of nftables.
+func Detach(iface, pins string) error {
+	return errors.New("not built")
+}
+
+func openNFTables(Config, string, bool, *slog.Logger) (Table, []string, error) {
+	return nil, nil, errors.New("mode nftables is not built")
+}
+
+func openGate(Config, string, bpf.Mode, bool) (Table, []string, error) { return nil, nil, os.ErrInvalid }

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package enforce
+
+import (
+	"errors"
+	"log/slog"
+)
+
+var errLinux = errors.New("drops need Linux: XDP, tcx or nftables")
+
+// Open is for Linux only.
+func Open(Config, string, bool, *slog.Logger) (Table, []string, error) { return nil, nil, errLinux }
+
+// ClearAll is for Linux only.
+func ClearAll(string, string) error { return errLinux }
+
+// Detach is for Linux only.
+func Detach(string, string) error { return errLinux }

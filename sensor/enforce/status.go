@@ -1,0 +1,84 @@
+package enforce
+
+import (
+	"net/netip"
+	"time"
+
+	"weir/sensor/policy"
+)
+
+// Status is how an Enforcer stands. Wanted = Enforced + all of Refused + Failed.
+type Status struct {
+	Table     string `json:"table"` // xdp, tcx, nftables
+	Interface string `json:"interface"`
+	Attached  bool   `json:"attached"` // the table judges the interface's traffic
+
+	Known    int            `json:"known"`    // keys whose generation is remembered, tombstones included
+	Wanted   int            `json:"wanted"`   // drops that are asked for and have not ended
+	Enforced int            `json:"enforced"` // those in force in the kernel, as last put or read
+	Shadow   int            `json:"shadow"`   // of Enforced: counted only
+	Refused  map[string]int `json:"refused"`  // of Wanted: held back now, by guard
+	Failed   int            `json:"failed"`   // of Wanted: the kernel did not take them
+	Pending  int            `json:"pending"`  // wait for approval
+	Missing  int            `json:"missing"`  // in force, but not on the bus any more without having been removed
+
+	Drift      Drift  `json:"drift"`       // what nobody asked for and the last reconcile that found any mended
+	DriftTotal Drift  `json:"drift_total"` // all since the start
+	Adopted    int    `json:"adopted"`     // entries of an earlier process that were found at the start and are wanted
+	Alien      int    `json:"alien"`       // those that were found then and are not: removed
+	Held       *Panic `json:"held,omitempty"`
+
+	Reconciled time.Time     `json:"reconciled,omitzero"` // last
+	Took       time.Duration `json:"took"`                // that one
+	Stale      time.Time     `json:"stale,omitzero"`      // last whole read of the bus, or the start: zero while it is younger than Options.Fresh
+	Whole      time.Time     `json:"whole,omitzero"`      // last whole read of the bus
+	Saved      time.Time     `json:"saved,omitzero"`      // the state file
+
+	Applied  uint64            `json:"applied"` // receipts, by state
+	Expired  uint64            `json:"expired"`
+	Removed  uint64            `json:"removed"`
+	Refusals map[string]uint64 `json:"refusals"` // by guard, receipts or not
+	Unhit    uint64            `json:"unhit"`    // hits that Hits could not tell because nobody asked
+
+	Totals []Total `json:"totals"`
+	Counts []Count `json:"counts"`
+
+	Error  string `json:"error,omitempty"` // the last, while it lasts
+	Errors uint64 `json:"errors"`
+}
+
+// Drift is by how many entries the kernel differed from what had been put there.
+type Drift struct {
+	Missing int       `json:"missing"`
+	Foreign int       `json:"foreign"`
+	Changed int       `json:"changed"`
+	Time    time.Time `json:"time,omitzero"`
+}
+
+// Sum is all of it.
+func (d Drift) Sum() int { return d.Missing + d.Foreign + d.Changed }
+
+// State is how a drop stands at this enforcer.
+type State struct {
+	State   string    // applied, shadow, waiting (for its turn), refused, failed, pending, void (panic), expired, removed
+	Guard   string    // of refused and void
+	Error   string    // of refused and failed: the reason
+	Packets uint64    // that met it
+	Bytes   uint64    // of frames
+	Last    int64     // unix ns, 0: nothing yet
+	Since   time.Time // it is in force
+	Missing bool      // it is not on the bus any more
+}
+
+// Hit is what met a drop since the call of Hits before.
+type Hit struct {
+	ID      string
+	Alert   string // id
+	Key     string
+	Source  netip.Prefix    // invalid for the scopes service and signature
+	Service *policy.Service // nil for the scopes address and prefix
+	Action  policy.Action
+	Packets uint64
+	Bytes   uint64
+	Last    int64 // unix ns
+}
