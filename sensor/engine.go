@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 
 	"weir/analyzers"
@@ -37,7 +38,12 @@ type Config struct {
 // Sinks receive what an engine produces, in order of event time, from one goroutine at a time. Nil sinks cost nothing.
 type Sinks struct {
 	Alert  func(*alert.Alert)
-	Record func(*conn.Record) // connections at their end; valid only during the call
+	Record func(*conn.Record) // connections at their end; valid only during the call, and may be written to
+
+	// Established gets the originators whose TCP handshake with the other side was completed in a tick, return path proven,
+	// and again every five minutes or so while their connections carry packets: each once a tick, at most tally.MaxPeers; the
+	// rest are counted (LossPeers). It is called before the tick's alerts. The slice is valid only during the call.
+	Established func([]netip.Addr)
 }
 
 // Engine runs one input from its start to its end. Same input, Config (but Workers) and analyzers: same output.
@@ -52,6 +58,7 @@ type Engine struct {
 	judge   *judge
 	ring    *ring // of a replay
 	live    live  // of live traffic
+	gate    gate  // likewise
 }
 
 // New reserves all memory that the engine will use. Close gives it back.

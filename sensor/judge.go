@@ -3,6 +3,7 @@ package sensor
 import (
 	"cmp"
 	"math"
+	"net/netip"
 	"slices"
 
 	"weir/analyzers"
@@ -33,6 +34,7 @@ type judge struct {
 	alerts  *alert.Manager
 	summary Summary
 	out     conn.Out
+	peers   []netip.Addr   // told
 	records []conn.Record  // left at the end of input
 	ended   []*conn.Record // to hand on; they stand in records or with the workers
 	last    int64          // the last tick that had traffic
@@ -66,6 +68,8 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 	e := &j.epoch
 	j.merger.Merge(e, tick, shards)
 	j.now = tick
+	j.e.gate.take(e, j.alerts)
+	j.tellPeers(e.Peers)
 	if e.Link.Packets > 0 {
 		j.last = tick
 	}
@@ -78,6 +82,18 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 		}
 	}
 	j.alerts.Advance(e.End(), j.emit)
+}
+
+// tellPeers hands on who completed a handshake.
+func (j *judge) tellPeers(peers []tally.Peer) {
+	if j.e.sinks.Established == nil || len(peers) == 0 {
+		return
+	}
+	j.peers = j.peers[:0]
+	for i := range peers {
+		j.peers = append(j.peers, peers[i].Addr.Netip(peers[i].Ver))
+	}
+	j.e.sinks.Established(j.peers)
 }
 
 func (j *judge) found(f *analyzers.Finding) { j.alerts.Add(f) }

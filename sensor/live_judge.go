@@ -148,6 +148,7 @@ func (j *liveJudge) publish() {
 	s := &Status{
 		Time: j.epoch.End(), Epochs: j.summary.Epochs, Link: j.summary.Link, OneWay: j.view.OneWay(), Mute: j.view.Mute(),
 		Loss: j.view.Loss(), Limits: j.limits(), Alerts: j.alerts.Stats(), Records: j.summary.Records, Absent: j.absent,
+		Gate: j.e.gate.Stats(),
 	}
 	for i := range j.seen {
 		w := &j.seen[i]

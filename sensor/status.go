@@ -21,6 +21,7 @@ type Status struct {
 	Alerts  alert.Stats
 	Workers []WorkerStatus
 	States  []StateSize // tables, against their limits
+	Gate    GateStats
 
 	Records         uint64 // connections handed on
 	RecordsLost     uint64 // that did not fit in their tick

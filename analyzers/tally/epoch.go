@@ -22,6 +22,8 @@ type Epoch struct {
 	Suspects  []Header  // sample of headers that got no answer so far, by Rank
 	Normals   []Header  // sample of headers of answered connections, by Rank
 	Prints    []Print   // TCP SYN and SYN-ACK fingerprints, by Hash
+	Peers     []Peer    // who completed a handshake, or goes on in a connection that did, by address
+	Gate      Gate
 }
 
 // Start is the first nanosecond of the epoch.
@@ -220,5 +222,14 @@ type Print struct {
 
 // Empty reports that nothing happened in the epoch: there is nothing to judge.
 func (e *Epoch) Empty() bool {
-	return e.Link.Packets == 0 && len(e.Services) == 0 && len(e.Sources) == 0 && e.Link.Loss == [LossCount]uint64{}
+	return e.Link.Packets == 0 && len(e.Services) == 0 && len(e.Sources) == 0 && e.Link.Loss == [LossCount]uint64{} && e.Gate.Empty()
+}
+
+// MaxPeers is how many peers an epoch tells.
+const MaxPeers = 1 << 12
+
+// Peer is the originator of TCP connections whose return path is proven.
+type Peer struct {
+	Addr decode.Addr
+	Ver  uint8
 }

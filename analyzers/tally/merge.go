@@ -44,6 +44,7 @@ func (m *Merger) Merge(e *Epoch, tick int64, shards []*Shard) {
 		e.SketchKey = shards[0].key
 	}
 	e.Link = Link{}
+	e.Gate.Reset()
 	for _, s := range shards {
 		if s.used {
 			s.lost()
@@ -345,6 +346,7 @@ func (e *Epoch) Merge(o *Epoch) error {
 	e.Prints = mergePrints(e.Prints, o.Prints, &e.Link)
 	e.Suspects = mergeHeaders(e.Suspects, o.Suspects)
 	e.Normals = mergeHeaders(e.Normals, o.Normals)
+	e.Gate = e.Gate.merged(&o.Gate)
 	return nil
 }
 

@@ -46,6 +46,7 @@ type Alert struct {
 	Config      string     `json:"config,omitempty"` // hash of the configuration
 	Evidence    *Evidence  `json:"evidence,omitempty"`
 	Action      *Action    `json:"action,omitempty"`
+	Blocked     *Blocked   `json:"blocked,omitempty"`
 }
 
 // Party is a subject or a victim: an address or a prefix.
@@ -121,6 +122,12 @@ type Evidence struct {
 type Action struct {
 	Drop  string `json:"drop,omitempty"`
 	Guard string `json:"guard,omitempty"`
+}
+
+// Blocked is what the gate's drops for this alert kept from its victim: packets that no Count and no measure tells.
+type Blocked struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 // fieldNames are the JSON names of an alert's fields, in order.

@@ -55,6 +55,7 @@ type Manager struct {
 	stats    Stats
 	now      int64 // event time that was reached
 	alerts   map[key]*entry
+	byID     map[string]*entry
 	quiet    heap // by closing time
 	weakest  heap // by severity, then age; without those that fold
 	pending  []revision
@@ -70,6 +71,8 @@ type entry struct {
 	alert    Alert
 	severity Severity
 	closeAt  int64 // ns
+	calm     int64 // Finding.Quiet of the last one
+	blocked  Blocked
 	opened   int64
 	sequence uint64  // order of opening
 	folded   uint64  // findings that it stands for, if it folds
@@ -93,7 +96,7 @@ type rank struct {
 // New returns a Manager; settings that are 0 get their default.
 func New(cfg Config) *Manager {
 	m := &Manager{
-		now: math.MinInt64, alerts: map[key]*entry{}, budget: map[rank]int{},
+		now: math.MinInt64, alerts: map[key]*entry{}, byID: map[string]*entry{}, budget: map[rank]int{},
 		quiet: heap{place: 0, less: func(a, b *entry) bool {
 			return cmp.Or(cmp.Compare(a.closeAt, b.closeAt), cmp.Compare(a.sequence, b.sequence)) < 0
 		}},
@@ -183,7 +186,7 @@ func (m *Manager) open(k key, f *analyzers.Finding) *entry {
 	if s := e.alert.Subject; s != nil {
 		s.ReturnPath = cmp.Or(s.ReturnPath, "unproven")
 	}
-	m.alerts[k] = e
+	m.alerts[k], m.byID[e.alert.ID] = e, e
 	m.quiet.push(e)
 	return e
 }
@@ -210,7 +213,8 @@ func (m *Manager) extend(e *entry, f *analyzers.Finding) {
 	}
 	a.First, a.Last = min(a.First, Time(f.First)), max(a.Last, Time(f.Last))
 	e.oneWay = e.oneWay || m.losses.oneWay
-	e.closeAt = max(e.closeAt, m.now+max(f.Quiet, tally.Tick))
+	e.calm = max(f.Quiet, tally.Tick)
+	e.closeAt = max(e.closeAt, m.now+e.calm)
 	m.quiet.fix(e)
 	if s := a.Subject; s != nil && f.Subject.ReturnPath && s.ReturnPath != "proven" {
 		proven := *s // revisions that were handed out keep theirs
@@ -249,12 +253,20 @@ func (m *Manager) revise(e *entry, t int64, state State) {
 		m.stats.Closed++
 	}
 	out := *a
+	if e.blocked.Packets > 0 {
+		blocked := e.blocked
+		out.Blocked = &blocked
+	}
+	if state == Closed {
+		out.Summary = out.Blocked.tell(out.Summary)
+	}
 	m.pending = append(m.pending, revision{&e.key, &out})
 }
 
 // close ends an alert at time t.
 func (m *Manager) close(e *entry, t int64) {
 	delete(m.alerts, e.key)
+	delete(m.byID, e.alert.ID)
 	m.quiet.remove(e)
 	if !e.key.folded {
 		m.weakest.remove(e)
