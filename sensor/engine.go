@@ -41,8 +41,8 @@ type Sinks struct {
 	Record func(*conn.Record) // connections at their end; valid only during the call, and may be written to
 
 	// Established gets the originators whose TCP handshake with the other side was completed in a tick, return path proven,
-	// and again every five minutes or so while their connections carry packets: each once a tick, at most tally.MaxPeers; the
-	// rest are counted (LossPeers). It is called before the tick's alerts. The slice is valid only during the call.
+	// and again every conn.PeerEvery while their connections carry packets: each once a tick, at most tally.MaxPeers; the rest
+	// are counted (tally.Link.PeersLost). It is called before the tick's alerts. The slice is valid only during the call.
 	Established func([]netip.Addr)
 }
 

@@ -82,12 +82,16 @@ func (w *worker) process(packets []decode.Packet, part []uint16) {
 	w.drain()
 }
 
-// drain hands contacts and slow connections to the tallies of their shards.
+// drain hands contacts, slow connections and peers to the tallies of their shards.
 func (w *worker) drain() {
 	tally.Contacts(w.tallies, w.out.Contacts)
 	for i := range w.out.Slow {
 		s := &w.out.Slow[i]
 		w.tallies[s.Shard%tally.Shards].Slow(s)
 	}
-	w.out.Contacts, w.out.Slow = w.out.Contacts[:0], w.out.Slow[:0]
+	for i := range w.out.Peers {
+		p := &w.out.Peers[i]
+		w.tallies[p.Shard%tally.Shards].Peer(p)
+	}
+	w.out.Contacts, w.out.Slow, w.out.Peers = w.out.Contacts[:0], w.out.Slow[:0], w.out.Peers[:0]
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"net/netip"
 
 	"weir/decode"
 	"weir/decode/conn"
@@ -13,7 +14,7 @@ import (
 // The binary form of an Epoch: a version byte, then the fields in the order of their structs. Counts are unsigned varints
 // (encoding/binary), times are signed varints relative to the start of the epoch, addresses, ranks and hashes are fixed,
 // little-endian. A list begins with its length. An HLL is a bitmap of its registers in use, then those.
-const version = 1
+const version = 2 // 2: peers and gate
 
 // Least sizes of an entry in bytes: what bounds the memory that a list's length can ask for.
 const (
@@ -21,6 +22,9 @@ const (
 	leastSource  = 16 + 1 + 2 + 1 + 2 + 9 + int(conn.ProbeCount) + 16 + 1
 	leastHeader  = 8 + 1 + 32 + 4 + 4 + 6 + 4 + 1
 	leastPrint   = 8 + 1 + 2 + 1 + 8 + 32 + 1 + 2 + 2 + 1
+	leastPeer    = 16 + 1
+	leastDrop    = 1 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 3
+	leastGate    = 16 + 2 + 1 + 1 + 4 // a service of the gate
 )
 
 // FormatError says where the binary form of an epoch is wrong.
@@ -60,7 +64,11 @@ func (e *Epoch) AppendBinary(b []byte) ([]byte, error) {
 	for i := range e.Prints {
 		b = e.Prints[i].append(b, start)
 	}
-	return b, nil
+	b = binary.AppendUvarint(b, uint64(len(e.Peers)))
+	for i := range e.Peers {
+		b = append(appendAddr(b, e.Peers[i].Addr), e.Peers[i].Ver)
+	}
+	return e.Gate.append(b, start), nil
 }
 
 // UnmarshalBinary reads what AppendBinary wrote, into new slices. It takes only what a Merger can have made: lists within
@@ -86,6 +94,8 @@ func (e *Epoch) UnmarshalBinary(b []byte) error {
 	n.Suspects = list(&r, int(ClassNormalSYN)*MaxHeaders, leastHeader, func(v *Header) { v.read(&r, start, ClassSYN, ClassNormalSYN) }, headerLess)
 	n.Normals = list(&r, int(ClassCount-ClassNormalSYN)*MaxHeaders, leastHeader, func(v *Header) { v.read(&r, start, ClassNormalSYN, ClassCount) }, headerLess)
 	n.Prints = list(&r, MaxPrints, leastPrint, func(v *Print) { v.read(&r, start) }, printLess)
+	n.Peers = list(&r, MaxPeers, leastPeer, func(v *Peer) { v.Addr, v.Ver = r.addr(), r.byte() }, peerLess)
+	n.Gate.read(&r, start)
 	if r.err == nil && r.at != len(b) {
 		r.fail("bytes after the end")
 	}
@@ -236,7 +246,7 @@ func appendCounts[T uint32 | uint64](b []byte, counts ...T) []byte {
 // numbers are all counters of the link.
 func (l *Link) numbers() []*uint64 {
 	n := []*uint64{
-		&l.Packets, &l.Bytes, &l.TCP, &l.UDP, &l.ICMP, &l.ARP, &l.Other, &l.Fragments, &l.Opened, &l.Closed, &l.Proven,
+		&l.Packets, &l.Bytes, &l.TCP, &l.UDP, &l.ICMP, &l.ARP, &l.Other, &l.Fragments, &l.Opened, &l.Closed, &l.Proven, &l.PeersLost,
 		&l.Payload, &l.Retrans, &l.VisibleTwoWay, &l.VisibleOneWay, &l.ContactsUnknown, &l.ContactsKnown, &l.Backward,
 	}
 	for i := range l.Why {
@@ -395,4 +405,102 @@ func (v *Print) read(r *reader, start int64) {
 	v.First, v.Last = r.time(start), r.time(start)
 	v.NRaw = r.below(uint8(len(v.Raw)) + 1)
 	copy(v.Raw[:], r.bytes(int(v.NRaw)))
+}
+
+func (g *Gate) numbers() []*uint64 {
+	return []*uint64{&g.Packets, &g.Bytes, &g.ShadowPackets, &g.ShadowBytes, &g.Other, &g.OtherBytes, &g.Unplaced}
+}
+
+func (g *Gate) append(b []byte, start int64) []byte {
+	for _, n := range g.numbers() {
+		b = binary.AppendUvarint(b, *n)
+	}
+	b = binary.AppendUvarint(b, uint64(len(g.Drops)))
+	for i := range g.Drops {
+		b = g.Drops[i].append(b, start)
+	}
+	b = binary.AppendUvarint(b, uint64(len(g.Services)))
+	for i := range g.Services {
+		b = g.Services[i].append(b)
+	}
+	return b
+}
+
+func (g *Gate) read(r *reader, start int64) {
+	for _, n := range g.numbers() {
+		*n = r.uvarint(math.MaxUint64)
+	}
+	g.Drops = list(r, MaxGateDrops, leastDrop, func(d *GateDrop) { d.read(r, start) },
+		func(a, b *GateDrop) bool { return a.compare(b) < 0 })
+	g.Services = list(r, MaxGateServices, leastGate, func(s *GateService) { s.read(r) },
+		func(a, b *GateService) bool { return a.Key.Less(&b.Key) })
+}
+
+func (d *GateDrop) append(b []byte, start int64) []byte {
+	b = append(append(b, uint8(len(d.ID))), d.ID...)
+	b = append(append(b, uint8(len(d.Alert))), d.Alert...)
+	b = appendPrefix(appendPrefix(b, d.Source), d.Victim)
+	b = binary.LittleEndian.AppendUint16(b, d.Port)
+	b = append(b, d.Proto, uint8(boolBit(d.Shadow)))
+	b = appendCounts(b, d.Packets, d.Bytes)
+	return binary.AppendVarint(b, d.Last-start)
+}
+
+func (d *GateDrop) read(r *reader, start int64) {
+	d.ID, d.Alert = r.name(), r.name()
+	if d.ID == "" && r.err == nil {
+		r.fail("drop without id")
+	}
+	d.Source, d.Victim = r.prefix(), r.prefix()
+	d.Port, d.Proto, d.Shadow = r.uint16(), r.byte(), r.bool()
+	d.Packets, d.Bytes = r.uvarint(math.MaxUint64), r.uvarint(math.MaxUint64)
+	d.Last = r.time(start)
+}
+
+func (s *GateService) append(b []byte) []byte {
+	b = appendAddr(b, s.Key.Addr)
+	b = binary.LittleEndian.AppendUint16(b, s.Key.Port)
+	b = append(b, s.Key.Proto, s.Key.Ver)
+	return appendCounts(b, s.Packets, s.Bytes, s.SampledPackets, s.SampledBytes)
+}
+
+func (s *GateService) read(r *reader) {
+	s.Key = ServiceKey{Addr: r.addr(), Port: r.uint16(), Proto: r.byte(), Ver: r.byte()}
+	for _, n := range [...]*uint64{&s.Packets, &s.Bytes, &s.SampledPackets, &s.SampledBytes} {
+		*n = r.uvarint(math.MaxUint64)
+	}
+}
+
+// name reads an id.
+func (r *reader) name() string { return string(r.bytes(int(r.below(MaxGateName + 1)))) }
+
+// appendPrefix appends 0 for none, else 4 or 6, the length and the address.
+func appendPrefix(b []byte, p netip.Prefix) []byte {
+	if !p.IsValid() {
+		return append(b, 0)
+	}
+	b = append(b, verOf(p.Addr()), uint8(p.Bits()))
+	return append(b, p.Addr().AsSlice()...)
+}
+
+func (r *reader) prefix() netip.Prefix {
+	size := 0
+	switch ver := r.byte(); ver {
+	case 0:
+		return netip.Prefix{}
+	case 4, 6:
+		size = map[uint8]int{4: 4, 6: 16}[ver]
+	default:
+		r.fail("prefix of no IP version")
+	}
+	bits := r.below(uint8(8*size) + 1)
+	a, ok := netip.AddrFromSlice(r.bytes(size))
+	if !ok {
+		return netip.Prefix{}
+	}
+	p := netip.PrefixFrom(a, int(bits))
+	if plain(p) != p && r.err == nil {
+		r.fail("prefix with bits beyond its length")
+	}
+	return p
 }

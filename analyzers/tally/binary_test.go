@@ -61,7 +61,7 @@ func exampleBinary() []byte {
 // TestBinaryLongList: a length that the input cannot hold is refused before memory is taken for it.
 func TestBinaryLongList(t *testing.T) {
 	b, _ := (&Epoch{}).AppendBinary(nil)
-	b = binary.AppendUvarint(b[:len(b)-5], MaxServices) // in place of five empty lists
+	b = binary.AppendUvarint(b[:len(b)-15], MaxServices) // in place of six empty lists, and the gate's seven counters and two lists
 	b = append(b, make([]byte, 100*leastService)...)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -39,6 +39,7 @@ type Link struct {
 	Fragments                      uint64
 	Opened, Closed                 uint64 // connections
 	Proven                         uint64 // completed handshakes with proven return path
+	PeersLost                      uint64 // peers that the tick had no room for
 	Payload, Retrans               uint64 // TCP packets with payload, and those seen before
 	VisibleTwoWay, VisibleOneWay   uint64 // connections by EvVisible: with and without traffic of both sides
 	ContactsUnknown, ContactsKnown uint64 // outcomes that the half-open cache lost, and kept
@@ -223,13 +224,4 @@ type Print struct {
 // Empty reports that nothing happened in the epoch: there is nothing to judge.
 func (e *Epoch) Empty() bool {
 	return e.Link.Packets == 0 && len(e.Services) == 0 && len(e.Sources) == 0 && e.Link.Loss == [LossCount]uint64{} && e.Gate.Empty()
-}
-
-// MaxPeers is how many peers an epoch tells.
-const MaxPeers = 1 << 12
-
-// Peer is the originator of TCP connections whose return path is proven.
-type Peer struct {
-	Addr decode.Addr
-	Ver  uint8
 }

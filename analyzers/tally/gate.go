@@ -137,8 +137,8 @@ func (g *Gate) Sample(p *decode.Packet, weight uint64) {
 
 // Settle brings what was added in order, equal keys together, within the bounds.
 func (g *Gate) Settle() {
-	g.Drops = unite(g.Drops, (*GateDrop).compare, (*GateDrop).merge)
-	g.Services = unite(g.Services, (*GateService).compare, (*GateService).merge)
+	g.Drops = gather(g.Drops, (*GateDrop).compare, (*GateDrop).merge)
+	g.Services = gather(g.Services, (*GateService).compare, (*GateService).merge)
 	g.Drops = most(g.Drops, MaxGateDrops, func(d *GateDrop) uint64 { return d.Packets }, func(d *GateDrop) {
 		if !d.Shadow {
 			g.Other += d.Packets
@@ -176,8 +176,8 @@ func (g *Gate) merged(o *Gate) Gate {
 	return sum
 }
 
-// unite sorts a list and adds up entries of equal keys.
-func unite[T any](list []T, compare func(a, b *T) int, merge func(a, b *T)) []T {
+// gather sorts a list and adds up entries of equal keys.
+func gather[T any](list []T, compare func(a, b *T) int, merge func(a, b *T)) []T {
 	slices.SortStableFunc(list, func(a, b T) int { return compare(&a, &b) })
 	kept := list[:0]
 	for i := range list {

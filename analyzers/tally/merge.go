@@ -54,6 +54,7 @@ func (m *Merger) Merge(e *Epoch, tick int64, shards []*Shard) {
 	m.services(e, shards)
 	m.sources(e, shards)
 	m.prints(e, shards)
+	m.peers(e, shards)
 	e.Suspects = m.samples(e.Suspects, shards, ClassSYN, ClassNormalSYN)
 	e.Normals = m.samples(e.Normals, shards, ClassNormalSYN, ClassCount)
 	for _, s := range shards {
@@ -68,6 +69,7 @@ func (s *Shard) lost() {
 	s.link.Loss[LossServices] += s.services.lost
 	s.link.Loss[LossSources] += s.sources.lost
 	s.link.Loss[LossPrints] += s.prints.lost
+	s.link.PeersLost += s.peers.lost
 }
 
 // places is how many places of a shard a ref can name: those of its services, then those of its hosts.
@@ -346,6 +348,7 @@ func (e *Epoch) Merge(o *Epoch) error {
 	e.Prints = mergePrints(e.Prints, o.Prints, &e.Link)
 	e.Suspects = mergeHeaders(e.Suspects, o.Suspects)
 	e.Normals = mergeHeaders(e.Normals, o.Normals)
+	e.Peers = mergePeers(e.Peers, o.Peers, &e.Link)
 	e.Gate = e.Gate.merged(&o.Gate)
 	return nil
 }

@@ -80,6 +80,7 @@ type Shard struct {
 	services *services
 	sources  *sources
 	prints   *prints
+	peers    *peers
 	samples  [ClassCount]sample
 	memory   memory
 	keys     keys
@@ -144,6 +145,7 @@ func newShard(m *slab.Slab, cfg Config, key uint64, contacts memory) *Shard {
 		services: newServices(m, cfg.Services, cfg.Hosts, k),
 		sources:  newSources(m, cfg.Sources, cfg.Details, k),
 		prints:   newPrints(m, cfg.Prints, k),
+		peers:    newPeers(m, k),
 		memory:   contacts,
 		keys:     k,
 		key:      key,
@@ -196,6 +198,7 @@ func (s *Shard) reset() {
 	s.services.reset()
 	s.sources.reset()
 	s.prints.reset()
+	s.peers.reset()
 	for i := range s.samples {
 		s.samples[i].reset()
 	}
@@ -256,6 +259,7 @@ func (l *Link) Add(o *Link) {
 	l.Opened += o.Opened
 	l.Closed += o.Closed
 	l.Proven += o.Proven
+	l.PeersLost += o.PeersLost
 	l.Payload += o.Payload
 	l.Retrans += o.Retrans
 	l.VisibleTwoWay += o.VisibleTwoWay

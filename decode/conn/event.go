@@ -104,11 +104,21 @@ type Slow struct {
 	Shard    uint8
 }
 
+// Peer is the originator of a TCP connection whose return path is proven: told when the handshake is completed, and again
+// every PeerEvery while the connection carries packets. So are, without that proof, those of connections that began out of
+// sight and in which both sides send payload.
+type Peer struct {
+	Addr  decode.Addr
+	Ver   uint8
+	Shard uint8
+}
+
 // Out collects what a batch or an expiry produced besides events. The caller drains and truncates the slices. Record, if
 // not nil, is called for each connection at its end; the record is valid only during the call. While Record is nil, sizes
 // and gaps of payload packets are not kept.
 type Out struct {
 	Contacts []Contact
 	Slow     []Slow
+	Peers    []Peer
 	Record   func(*Record)
 }

@@ -221,7 +221,7 @@ func TestNoAllocation(t *testing.T) {
 		for s := range decode.Shards {
 			tables.Expire(s, now, out)
 		}
-		out.Contacts, out.Slow = out.Contacts[:0], out.Slow[:0]
+		out.Contacts, out.Slow, out.Peers = out.Contacts[:0], out.Slow[:0], out.Peers[:0]
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations for 64 packets", allocs)

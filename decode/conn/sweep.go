@@ -9,6 +9,12 @@ import (
 // SlowEvery is the event time between two looks of the census at a connection.
 const SlowEvery = 10 * time.Second
 
+// PeerEvery is the event time after which a connection that goes on tells its originator again.
+const PeerEvery = peerRounds * SlowEvery
+
+// peerRounds of the census tell a share of the connections each.
+const peerRounds = 16
+
 const (
 	sweepEvery = int64(1e9)  // event time in which the sweep visits every entry
 	slowAge    = int64(30e9) // younger connections are not slow
@@ -22,6 +28,7 @@ type sweep struct {
 	set    int
 	census int64 // event time of the round that takes the next census
 	slow   bool  // this round takes it
+	round  int   // of the census, modulo peerRounds
 }
 
 // Expire advances the clock of a shard and does what is due: contacts without an answer become silent, connections that
@@ -52,14 +59,15 @@ func (s *shard) sweepConns(n int, out *Out) {
 		if w.slot == 0 {
 			if w.slow = s.now >= w.census; w.slow {
 				w.census = s.now + int64(SlowEvery)
+				w.round = (w.round + 1) % peerRounds
 			}
 		}
 		if w.slot < s.used {
 			if c := s.conns.at(w.slot); c.bits&bitLive != 0 {
 				if why, over := s.expired(c); over {
 					s.end(c, why, out)
-				} else if w.slow && s.isSlow(c) {
-					out.Slow = append(out.Slow, slowOf(c, s.id))
+				} else if w.slow {
+					s.census(c, out)
 				}
 			}
 		}
@@ -115,6 +123,32 @@ func (s *shard) idleUDP(idle int64, first *int64, dns bool) bool {
 	age := s.now - *first
 	looks := max((age-idle+every-1e9+every-1)/every, 1)
 	return age >= looks*every
+}
+
+// census looks at a connection that goes on.
+func (s *shard) census(c *conn, out *Out) {
+	if s.isSlow(c) {
+		out.Slow = append(out.Slow, slowOf(c, s.id))
+	}
+	if s.sweep.slot%peerRounds == s.sweep.round && s.goesOn(c) {
+		out.Peers = append(out.Peers, peerOf(c, s.id))
+	}
+}
+
+// goesOn tells whether a connection whose originator is real has carried packets since it told so last.
+func (s *shard) goesOn(c *conn) bool {
+	if c.proto != protoTCP || c.bits&bitDone != 0 || s.now-c.last >= int64(PeerEvery) {
+		return false
+	}
+	return c.bits&bitProven != 0 || c.bits&bitMidstream != 0 && c.side[0].flags&c.side[1].flags&seenData != 0
+}
+
+func peerOf(c *conn, shard uint8) Peer {
+	p := Peer{Addr: c.a, Ver: c.ver, Shard: shard}
+	if c.bits&bitOrigB != 0 {
+		p.Addr = c.b
+	}
+	return p
 }
 
 // isSlow tells whether an established connection holds the responder without giving it anything to do: the responder has

@@ -120,6 +120,7 @@ type ecsWeir struct {
 	Config     string     `json:"config,omitempty"`
 	Evidence   *Evidence  `json:"evidence,omitempty"`
 	Action     *Action    `json:"action,omitempty"`
+	Blocked    *Blocked   `json:"blocked,omitempty"`
 }
 
 // AppendECS appends the revision as a document of the Elastic Common Schema, newline included.
@@ -224,6 +225,9 @@ func (a *Alert) ecsWeir() ecsWeir {
 			m.Baseline = &Baseline{float(m.Baseline.Mean), float(m.Baseline.Stddev), signed(m.Baseline.N)}
 		}
 		w.Why[i] = m
+	}
+	if b := a.Blocked; b != nil {
+		w.Blocked = &Blocked{signed(b.Packets), signed(b.Bytes)}
 	}
 	for cause, n := range a.Loss.Causes {
 		if w.Loss.Causes == nil {

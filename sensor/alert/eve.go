@@ -195,7 +195,8 @@ func (a *Alert) AppendEVE(b []byte) ([]byte, error) {
 	return appendJSON(b, &e)
 }
 
-func (a *Alert) dropped() bool { return a.Action != nil && a.Action.Drop != "" }
+// dropped tells whether the gate was told to drop for the alert, or did.
+func (a *Alert) dropped() bool { return a.Action != nil && a.Action.Drop != "" || a.Blocked != nil }
 
 // flowID is made of the first 52 bits of the identity: a JavaScript number holds it.
 func (a *Alert) flowID() uint64 {
@@ -244,6 +245,10 @@ func (a *Alert) eveMetadata() map[string][]string {
 	}
 	if a.Action != nil && a.Action.Guard != "" {
 		more("weir_guard", a.Action.Guard)
+	}
+	if b := a.Blocked; b != nil {
+		more("weir_blocked_packets", strconv.FormatUint(b.Packets, 10))
+		more("weir_blocked_bytes", strconv.FormatUint(b.Bytes, 10))
 	}
 	if a.Config != "" {
 		more("weir_config", a.Config)
