@@ -121,6 +121,7 @@ type Gate struct {
 	wide6    int // prefixes shorter than /48
 	whole    int // services with port 0
 	signed   map[uint64]uint32
+	signedIn *ebpf.Map // that this process put in force
 }
 
 // Open loads the program and attaches it, or adopts what an earlier process left pinned. With a changed layout or changed
@@ -165,6 +166,9 @@ func (g *Gate) release() error {
 	}
 	if g.prog != nil {
 		err = errors.Join(err, g.prog.Close())
+	}
+	if g.signedIn != nil {
+		err = errors.Join(err, g.signedIn.Close())
 	}
 	err = errors.Join(err, g.maps.Close())
 	for _, b := range g.mapped {

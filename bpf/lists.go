@@ -34,18 +34,22 @@ func (g *Gate) SetNever(prefixes []netip.Prefix) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := swap(g.maps.Never4, g.inner[gateMapNever4], uint32(len(keys4)), keys4, make([]uint32, len(keys4))); err != nil {
+	m, err := swap(g.maps.Never4, g.inner[gateMapNever4], uint32(len(keys4)), keys4, make([]uint32, len(keys4)))
+	if err != nil {
 		return err
 	}
-	if err := swap(g.maps.Never6, g.inner[gateMapNever6], uint32(len(keys6)), keys6, make([]uint32, len(keys6))); err != nil {
+	m.Close()
+	m, err = swap(g.maps.Never6, g.inner[gateMapNever6], uint32(len(keys6)), keys6, make([]uint32, len(keys6)))
+	if err != nil {
 		return err
 	}
+	m.Close()
 	g.flag(gateTableTABLE_NEVER, len(seen) > 0)
 	return nil
 }
 
 // swap fills a new inner map and puts it into the outer's slot. The kernel waits until no program looks at the old one.
-func swap[K, V any](outer *ebpf.Map, inner *ebpf.MapSpec, size uint32, keys []K, values []V) error {
+func swap[K, V any](outer *ebpf.Map, inner *ebpf.MapSpec, size uint32, keys []K, values []V) (*ebpf.Map, error) {
 	inner = inner.Copy()
 	name := inner.Name
 	if inner.Type != ebpf.Array {
@@ -53,18 +57,19 @@ func swap[K, V any](outer *ebpf.Map, inner *ebpf.MapSpec, size uint32, keys []K,
 	}
 	m, err := ebpf.NewMap(inner)
 	if err != nil {
-		return explain(name, err)
+		return nil, explain(name, err)
 	}
-	defer m.Close()
 	if len(keys) > 0 {
-		if _, err := m.BatchUpdate(keys, values, nil); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+		_, err = m.BatchUpdate(keys, values, nil)
 	}
-	if err := outer.Put(uint32(0), m); err != nil {
-		return explain(name, err)
+	if err == nil {
+		err = outer.Put(uint32(0), m)
 	}
-	return nil
+	if err != nil {
+		m.Close()
+		return nil, explain(name, err)
+	}
+	return m, nil
 }
 
 // MaxSignatures is how many there can be at once.
@@ -225,12 +230,17 @@ func (g *Gate) setSignatures(list []Signature) error {
 		next.List[i] = w
 		next.Reads |= reads
 	}
-	if err := swap(g.maps.SignedBy, g.inner[gateMapSignedBy], 1, []uint32{0}, []gateSignatures{next}); err != nil {
+	m, err := swap(g.maps.SignedBy, g.inner[gateMapSignedBy], 1, []uint32{0}, []gateSignatures{next})
+	if err != nil {
 		for _, s := range taken {
 			g.slots.release(s)
 		}
 		return err
 	}
+	if g.signedIn != nil {
+		g.signedIn.Close()
+	}
+	g.signedIn = m
 	for id, slot := range g.signed {
 		if _, ok := slots[id]; !ok {
 			g.slots.release(slot)
@@ -264,16 +274,32 @@ func (g *Gate) signatures() (list gateSignatures, err error) {
 	if err := g.maps.SignedBy.Lookup(uint32(0), &id); err != nil {
 		return list, err
 	}
-	m, err := ebpf.NewMapFromID(id)
-	if err != nil {
-		return list, err
+	m := g.signedIn
+	if !isMap(m, id) { // another process put it there; finding it by its id takes CAP_SYS_ADMIN
+		other, err := ebpf.NewMapFromID(id)
+		if err != nil {
+			return list, err
+		}
+		defer other.Close()
+		m = other
 	}
-	defer m.Close()
 	if err := m.Lookup(uint32(0), &list); err != nil {
 		return gateSignatures{}, err
 	}
 	list.Count = min(list.Count, MaxSignatures)
 	return list, nil
+}
+
+func isMap(m *ebpf.Map, id ebpf.MapID) bool {
+	if m == nil {
+		return false
+	}
+	info, err := m.Info()
+	if err != nil {
+		return false
+	}
+	own, ok := info.ID()
+	return ok && own == id
 }
 
 // SignatureHits is what each signature in force dropped, by ID.
@@ -285,6 +311,21 @@ func (g *Gate) SignatureHits() map[uint64]Hits {
 		hits[id] = g.hits(slot)
 	}
 	return hits
+}
+
+// Signed walks the signatures that the kernel holds, whoever put them there, in their order.
+func (g *Gate) Signed(f func(id uint64, r Rule, h Hits)) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list, err := g.signatures()
+	if err != nil {
+		return fmt.Errorf("signatures: %w", err)
+	}
+	for i := range list.List[:list.Count] {
+		e := &list.List[i].Entry
+		f(list.List[i].Id, e.rule(), g.hits(e.Slot))
+	}
+	return nil
 }
 
 // AddPeers makes sources known, as having completed a connection now. The kernel learns by itself whoever has a TCP connection
