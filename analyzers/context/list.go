@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"strings"
 
@@ -106,6 +107,9 @@ func parseLine(line string, f Format, first bool) (p netip.Prefix, ok bool, err 
 
 // Name of the list.
 func (l *List) Name() string { return l.name }
+
+// All walks its distinct prefixes, in order.
+func (l *List) All() iter.Seq[netip.Prefix] { return l.table.AllSorted() }
 
 // Never reports whether what it holds is never dropped.
 func (l *List) Never() bool { return l.never }

@@ -37,7 +37,7 @@ func (s *State) Secret(name string, n int) ([]byte, error) {
 	}
 	secret = make([]byte, n)
 	_, _ = rand.Read(secret) // never fails
-	if err := writeFile(path, secret); err != nil {
+	if err := WriteFile(path, secret); err != nil {
 		return nil, stateError(s.dir, err)
 	}
 	return secret, nil
@@ -96,8 +96,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// writeFile puts a file in place whole: written beside it, on the disk, renamed, and the name on the disk.
-func writeFile(path string, text []byte) error {
+// WriteFile puts a file in place whole: written beside it, on the disk, renamed, and the name on the disk.
+func WriteFile(path string, text []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
 	if err != nil {

@@ -111,6 +111,14 @@ func (p *Policy) Drop(id string) *Drop {
 	return nil
 }
 
+// Wanted is the drop with a key (Drop.Key), wanted or pending, or nil.
+func (p *Policy) Wanted(key string) *Drop {
+	if e := p.drops[key]; e != nil {
+		return e.drop
+	}
+	return nil
+}
+
 // Sizes are the entries of the bounded tables.
 func (p *Policy) Sizes() (drops, strikes, peers int) {
 	return len(p.drops), len(p.strikes.order.list), p.peers.table.Size()
