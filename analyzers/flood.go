@@ -58,6 +58,7 @@ type Flood struct {
 	hosts    victims
 	prefixes victims
 	alarms   []floodAlarm // of the running prefix
+	shielded []shield
 	recent   floodSamples
 	normal   normals
 	lost     [ticksPerSecond][2]uint64 // by tick: packets that were lost, and all
@@ -210,6 +211,7 @@ func (f *Flood) begin(e *tally.Epoch, emit func(*Finding)) {
 	f.services.begin()
 	f.hosts.begin()
 	f.prefixes.begin()
+	f.hold(&e.Gate)
 	if e.Tick-f.last >= ticksPerSecond {
 		f.lost = [ticksPerSecond][2]uint64{}
 	} else {

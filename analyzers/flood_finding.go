@@ -73,11 +73,10 @@ func (f *Flood) say(kind floodKind, alarms []floodAlarm) {
 // due reports whether a kind may speak again, and notes when its evidence began.
 func (f *Flood) due(v *floodVictim, kind floodKind, alarms []floodAlarm) bool {
 	tick := f.epoch.Tick
-	silent := tick - v.said[kind]
-	if silent < ticksPerSecond {
+	if tick-v.said[kind] < ticksPerSecond {
 		return false
 	}
-	if silent > f.quietTicks() {
+	if tick-v.ran[kind] > f.quietTicks() {
 		v.changes[kind] = 0
 		v.since[kind] = tick
 		for i := range alarms {
@@ -85,7 +84,7 @@ func (f *Flood) due(v *floodVictim, kind floodKind, alarms []floodAlarm) bool {
 			v.since[kind] = min(v.since[kind], a.v.began(floodRules[a.kind].packets))
 		}
 	}
-	v.said[kind] = tick
+	v.said[kind], v.ran[kind] = tick, tick
 	return true
 }
 

@@ -232,17 +232,20 @@ const (
 	cusumWarm   = 30   // ticks before K means anything
 )
 
-// step adds a tick. K does not learn while the test alarms; y is capped, so that the alarm ends soon after the attack.
-func (c *cusum) step(tick int64, syn, synack uint32) {
+// step adds a tick. K does not learn while the test alarms, nor while a gate cuts the service off (held); y is capped, so that
+// the alarm ends soon after the attack.
+func (c *cusum) step(tick int64, syn, synack uint32, held bool) {
 	if c.since == 0 {
 		c.since, c.tick, c.mean = tick+1, tick-1, float64(synack)
 	}
 	idle := float64(tick - c.tick - 1)
 	c.y = max(0, c.y-idle*cusumDrift)
-	c.mean *= math.Pow(cusumMemory, idle)
+	if !held {
+		c.mean *= math.Pow(cusumMemory, idle)
+	}
 	c.y += (float64(syn)-float64(synack))/max(c.mean, 1) - cusumDrift
 	c.y = min(max(c.y, 0), 4*cusumAlarm)
-	if c.y < cusumAlarm {
+	if c.y < cusumAlarm && !held {
 		c.mean = cusumMemory*c.mean + (1-cusumMemory)*float64(synack)
 	}
 	c.tick = tick
@@ -255,7 +258,7 @@ func (c *cusum) alarm(tick int64) bool {
 // track updates the windows of a service that only services have.
 func (f *Flood) track(v *floodVictim, s *tally.Service) {
 	if s.SYN > 0 || v.cusum.since != 0 {
-		v.cusum.step(f.epoch.Tick, s.SYN, s.SYNACK)
+		v.cusum.step(f.epoch.Tick, s.SYN, s.SYNACK, f.epoch.Tick-v.shielded <= shieldTicks)
 	}
 	ticks := max(int64(conn.SlowEvery)/tally.Tick/slowSlots, 1)
 	v.slow.add(f.epoch.Tick, ticks, uint64(s.Slow))

@@ -61,7 +61,7 @@ func (f *Flood) tellTails(all bool) {
 			w.Time, w.Last, w.Count = f.epoch.End(), t.last, t.events
 			f.emit(&w)
 			if t.v.tail[t.kind] == t { // else the victim's place is another's by now
-				t.v.said[t.kind], t.v.tail[t.kind] = f.epoch.Tick, nil
+				t.v.said[t.kind], t.v.ran[t.kind], t.v.tail[t.kind] = f.epoch.Tick, f.epoch.Tick, nil
 			}
 		}
 	}

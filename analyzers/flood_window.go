@@ -164,11 +164,13 @@ type floodVictim struct {
 	slow     slowWindow
 	strength uint32                // per mille of the nearest floor; valid for newcomers, and within end
 	said     [floodKinds + 1]int64 // tick of the last finding of each kind
+	ran      [floodKinds + 1]int64 // last tick in which the alarm of each kind ran: said, or held by a gate
 	since    [floodKinds + 1]int64 // first tick of the evidence of the running alarm
 	subject  [floodKinds + 1]decode.Addr
 	changes  [floodKinds + 1]uint8 // how often the running alarm named another subject
 	tail     [floodKinds + 1]*floodTail
 	alarmed  int64 // of a host: last tick in which an alarm of it, its services or its prefix held
+	shielded int64 // last tick in which a gate dropped packets to it, whoever sent them
 }
 
 // never is a tick before all others, far enough from the end of int64 to be subtracted.
@@ -223,9 +225,9 @@ func (t *victims) admit(k *tally.ServiceKey, strength uint32) *floodVictim {
 	} else {
 		v = new(floodVictim)
 	}
-	*v = floodVictim{key: *k, strength: strength, alarmed: never}
+	*v = floodVictim{key: *k, strength: strength, alarmed: never, shielded: never}
 	for i := range v.said {
-		v.said[i] = never
+		v.said[i], v.ran[i] = never, never
 	}
 	t.fresh = append(t.fresh, v)
 	return v

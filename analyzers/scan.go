@@ -2,9 +2,11 @@ package analyzers
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"weir/analyzers/tally"
+	"weir/decode"
 )
 
 // This file and scan_*.go find scans: sources that try many addresses or ports to see what is there.
@@ -166,6 +168,7 @@ func (a *Scan) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.e, a.emit = e, emit
 	a.view.Observe(e)
 	a.table.begin(e)
+	a.hold(&e.Gate, e.End())
 	a.active.expire(e.End())
 	for i := range e.Sources {
 		if i%scanAhead == 0 {
@@ -185,6 +188,25 @@ func (a *Scan) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.flush(e.End())
 	a.judgeARP()
 	a.Stats.Evicted, a.Stats.Forgotten = a.table.evicted, a.table.single.forgotten
+}
+
+// hold keeps the scans of sources whose packets a gate drops: they go on out of sight, and come back as what they were.
+func (a *Scan) hold(g *tally.Gate, now int64) {
+	for i := range g.Drops {
+		d := &g.Drops[i]
+		if d.Shadow || d.Packets == 0 || !d.Source.IsSingleIP() || !strings.HasPrefix(d.Kind, "scan.") {
+			continue
+		}
+		ver := uint8(4)
+		if d.Source.Addr().Is6() {
+			ver = 6
+		}
+		s := a.table.find(decode.AddrFrom(d.Source.Addr()), ver)
+		if s != nil && s.kind != scanNone && now-s.lasted <= s.quiet() {
+			s.seen, s.lasted = now, now
+			a.active.renew(s, now)
+		}
+	}
 }
 
 // Finish implements Analyzer.

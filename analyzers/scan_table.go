@@ -112,6 +112,18 @@ func (t *scanTable) at(in *tally.Source, now int64) *scanSource {
 	return s
 }
 
+// find returns a source that is in the table, else nil.
+func (t *scanTable) find(addr decode.Addr, ver uint8) *scanSource {
+	h := t.hash(&tally.Source{Addr: addr, Ver: ver})
+	i := int(h>>32) & (len(t.sets) - 1)
+	for j, tag := range t.sets[i].tag {
+		if s := &t.source[i*scanWays+j]; tag == uint32(h)|1 && s.addr == addr && s.ver == ver {
+			return s
+		}
+	}
+	return nil
+}
+
 // room frees a place in a set: a free one, else one idle for too long, else the one with the least evidence.
 func (t *scanTable) room(set int, now int64) int {
 	x := &t.sets[set]

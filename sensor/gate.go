@@ -1,7 +1,6 @@
 package sensor
 
 import (
-	"net/netip"
 	"sync"
 
 	"weir/analyzers/tally"
@@ -116,7 +115,8 @@ func (g *gate) take(e *tally.Epoch, alerts *alert.Manager) {
 	}
 	for i := range g.drops {
 		d := &g.drops[i]
-		if victim, port, proto, known := alerts.Victim(d.Alert); known && d.Victim == (netip.Prefix{}) {
+		kind, victim, port, proto := alerts.About(d.Alert)
+		if d.Kind = kind; !d.Victim.IsValid() {
 			d.Victim, d.Port, d.Proto = victim, port, proto
 		}
 		if !e.Gate.Add(*d) {

@@ -23,7 +23,7 @@ const (
 	leastHeader  = 8 + 1 + 32 + 4 + 4 + 6 + 4 + 1
 	leastPrint   = 8 + 1 + 2 + 1 + 8 + 32 + 1 + 2 + 2 + 1
 	leastPeer    = 16 + 1
-	leastDrop    = 1 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 3
+	leastDrop    = 2 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 3
 	leastGate    = 16 + 2 + 1 + 1 + 4 // a service of the gate
 )
 
@@ -437,8 +437,9 @@ func (g *Gate) read(r *reader, start int64) {
 }
 
 func (d *GateDrop) append(b []byte, start int64) []byte {
-	b = append(append(b, uint8(len(d.ID))), d.ID...)
-	b = append(append(b, uint8(len(d.Alert))), d.Alert...)
+	for _, name := range [...]string{d.ID, d.Alert, d.Kind} {
+		b = append(append(b, uint8(len(name))), name...)
+	}
 	b = appendPrefix(appendPrefix(b, d.Source), d.Victim)
 	b = binary.LittleEndian.AppendUint16(b, d.Port)
 	b = append(b, d.Proto, uint8(boolBit(d.Shadow)))
@@ -447,7 +448,7 @@ func (d *GateDrop) append(b []byte, start int64) []byte {
 }
 
 func (d *GateDrop) read(r *reader, start int64) {
-	d.ID, d.Alert = r.name(), r.name()
+	d.ID, d.Alert, d.Kind = r.name(), r.name(), r.name()
 	if d.ID == "" && r.err == nil {
 		r.fail("drop without id")
 	}

@@ -12,7 +12,7 @@ import (
 const (
 	MaxGateDrops    = 1 << 12
 	MaxGateServices = 1 << 12
-	MaxGateName     = 64 // bytes of a drop's or alert's id
+	MaxGateName     = 64 // bytes of an id or kind
 )
 
 // Gate is what a gate in front of the sensor did in the tick: packets that no shard counts. What drops counted is exact.
@@ -31,6 +31,7 @@ type Gate struct {
 type GateDrop struct {
 	ID             string       // of the drop
 	Alert          string       // id of the alert that it answers; "" none
+	Kind           string       // "flood.syn", of that alert; the engine sets it where the alert is open here, else ""
 	Source         netip.Prefix // whose packets; zero: not by source
 	Victim         netip.Prefix // packets to whom; zero: unknown. Where its alert is open here, the engine takes the alert's
 	Port           uint16       // of Victim; 0: any
@@ -63,7 +64,7 @@ func (d *GateDrop) compare(o *GateDrop) int {
 // merge adds what another gate counted of the same drop. Where they differ in what it is, the greater stands: the order of
 // merges does not show.
 func (d *GateDrop) merge(o *GateDrop) {
-	d.Alert = max(d.Alert, o.Alert)
+	d.Alert, d.Kind = max(d.Alert, o.Alert), max(d.Kind, o.Kind)
 	d.Source = greater(d.Source, o.Source)
 	if c := cmp.Or(d.Victim.Compare(o.Victim), cmp.Compare(d.Proto, o.Proto), cmp.Compare(d.Port, o.Port)); c < 0 {
 		d.Victim, d.Proto, d.Port = o.Victim, o.Proto, o.Port
@@ -99,7 +100,7 @@ func (s *GateService) merge(o *GateService) {
 
 // Add counts what met a drop. It reports whether the drop can be told: its name fits, and its prefixes are some.
 func (g *Gate) Add(d GateDrop) bool {
-	if d.ID == "" || len(d.ID) > MaxGateName || len(d.Alert) > MaxGateName {
+	if d.ID == "" || len(d.ID) > MaxGateName || len(d.Alert) > MaxGateName || len(d.Kind) > MaxGateName {
 		return false
 	}
 	d.Source, d.Victim = plain(d.Source), plain(d.Victim)

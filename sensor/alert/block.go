@@ -22,14 +22,15 @@ func (m *Manager) Block(id string, packets, bytes uint64, last int64) {
 	}
 }
 
-// Victim is the victim of an open alert; known is false where there is no such alert, or it names none.
-func (m *Manager) Victim(id string) (victim netip.Prefix, port uint16, proto uint8, known bool) {
+// About tells the kind ("flood.syn") and the victim of an alert that is open; no prefix where it names no victim, and no kind
+// where there is no such alert.
+func (m *Manager) About(id string) (kind string, victim netip.Prefix, port uint16, proto uint8) {
 	e := m.byID[id]
-	if e == nil || !e.key.victim.prefix.IsValid() {
-		return netip.Prefix{}, 0, 0, false
+	if e == nil {
+		return "", netip.Prefix{}, 0, 0
 	}
 	v := &e.key.victim
-	return v.prefix, v.port, v.proto, true
+	return e.name, v.prefix, v.port, v.proto
 }
 
 // tell is the summary with what was blocked.

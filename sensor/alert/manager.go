@@ -70,8 +70,9 @@ type entry struct {
 	key      key
 	alert    Alert
 	severity Severity
-	closeAt  int64 // ns
-	calm     int64 // Finding.Quiet of the last one
+	closeAt  int64  // ns
+	calm     int64  // Finding.Quiet of the last one
+	name     string // of its kind, with the analyzer's
 	blocked  Blocked
 	opened   int64
 	sequence uint64  // order of opening
@@ -174,7 +175,7 @@ func (m *Manager) admit(f *analyzers.Finding) bool {
 // open makes an alert without any finding yet.
 func (m *Manager) open(k key, f *analyzers.Finding) *entry {
 	m.sequence++
-	e := &entry{key: k, opened: m.now, sequence: m.sequence, lost: m.losses.before(m.now)}
+	e := &entry{key: k, name: f.Analyzer + "." + f.Kind, opened: m.now, sequence: m.sequence, lost: m.losses.before(m.now)}
 	e.alert = Alert{
 		Schema: Schema, ID: k.id(m.now), Sensor: m.cfg.Sensor, Config: m.cfg.Hash, Analyzer: f.Analyzer, Kind: f.Kind,
 		Score: -1, First: Time(f.First), Last: Time(f.Last),
