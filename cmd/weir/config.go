@@ -27,6 +27,7 @@ import (
 	"weir/sensor/alert"
 	"weir/sensor/bus"
 	"weir/sensor/capture"
+	"weir/sensor/enforce"
 	"weir/sensor/host"
 	"weir/sensor/policy"
 )
@@ -46,6 +47,7 @@ type config struct {
 	Alerts      alert.Config       `yaml:"alerts"`
 	Networks    context.Config     `yaml:"networks"`
 	Policy      policy.Config      `yaml:"policy"`
+	Gate        enforce.Config     `yaml:"gate"`
 	NATS        bus.Config         `yaml:"nats"`
 	Metrics     metricsConfig      `yaml:"metrics"`
 	Log         logConfig          `yaml:"log"`
@@ -69,6 +71,7 @@ func defaults() config {
 		Analyzers:   analyzers.Defaults(),
 		Alerts:      alerts,
 		Policy:      policy.Defaults(),
+		Gate:        enforce.Defaults(),
 		NATS:        bus.Defaults(),
 		Metrics:     defaultMetrics(),
 		Log:         logConfig{Level: "info", Format: "text"},
@@ -156,7 +159,7 @@ const (
 // check tells which setting cannot be.
 func (c *config) check() error {
 	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check(),
-		c.Networks.Check(), c.Policy.Check(), c.Policy.CheckLists(c.listNames())); err != nil {
+		c.Networks.Check(), c.Policy.Check(), c.Gate.Check(), c.Policy.CheckLists(c.listNames())); err != nil {
 		return err
 	}
 	if c.Site == "" {

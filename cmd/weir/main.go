@@ -38,6 +38,8 @@ standard error. Exit codes: 0 done, 1 failed, 2 wrong use.`
 type cli struct {
 	Replay  replayCmd  `cmd:"" help:"Read captures and print the alerts in them."`
 	Sense   senseCmd   `cmd:"" help:"Watch network interfaces and publish the alerts."`
+	Run     runCmd     `cmd:"" help:"Watch, and drop at the network card what attacks this host."`
+	Block   blockCmd   `cmd:"" help:"Drop at the network card what sensors ask for."`
 	Alerts  alertsCmd  `cmd:"" help:"Follow the alerts of running sensors."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
 	Check   checkCmd   `cmd:"" help:"Check a configuration and say what it takes."`

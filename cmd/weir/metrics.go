@@ -15,6 +15,7 @@ import (
 	"weir/sensor/alert"
 	"weir/sensor/bus"
 	"weir/sensor/capture"
+	"weir/sensor/enforce"
 )
 
 // observed is what a running sensor lets others see of itself: snapshots that any goroutine may ask for. A function that is
@@ -27,6 +28,8 @@ type observed struct {
 	Bus          func() bus.Stats
 	Ready        func() error         // of the bus
 	Correction   func() time.Duration // event time less the host's clock, after clock steps
+	Gates        func() []enforce.Status
+	Decided      func() decided
 }
 
 // sample is what one scrape or one health message shows.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -26,6 +27,7 @@ import (
 	"weir/sensor/alert"
 	"weir/sensor/bus"
 	"weir/sensor/capture"
+	"weir/sensor/enforce"
 	"weir/sensor/host"
 )
 
@@ -76,6 +78,14 @@ type sensing struct {
 	metrics  *metrics
 	web      *http.Server
 	printer  *printer
+	gate     *runCmd // nil: a sensor alone
+	protect  *protected
+	keys     *bus.Keys
+	decider  *decider
+	gates    *gates // nil: others enforce
+	blocks   *host.State
+	beside   sync.WaitGroup
+	peers    chan []netip.Addr
 	run      atomic.Pointer[sensingRun] // the present one
 	watched  bool                       // the engine was run, and is closed
 	site     uint64                     // key of the sketches
@@ -93,7 +103,10 @@ type sensingRun struct {
 }
 
 // Run watches until it is told to stop.
-func (c *senseCmd) Run(ctx context.Context, std *streams) error {
+func (c *senseCmd) Run(ctx context.Context, std *streams) error { return c.run(ctx, std, nil) }
+
+// run watches, and with a gate enforces.
+func (c *senseCmd) run(ctx context.Context, std *streams, gate *runCmd) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
@@ -105,6 +118,9 @@ func (c *senseCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return err
 	}
+	if gate != nil && gate.DryRun {
+		settings.Policy.Shadow = true
+	}
 	f, err := settings.filter(c.Filter)
 	if err != nil {
 		return usageError{err}
@@ -112,7 +128,7 @@ func (c *senseCmd) Run(ctx context.Context, std *streams) error {
 	signal.Ignore(syscall.SIGPIPE) // Go would end the process: who reads its output may go away
 	stderr := newPatient(std.err)
 	defer stderr.close()
-	s := &sensing{cmd: c, std: &streams{std.in, std.out, stderr}, settings: settings, hangup: make(chan os.Signal, 1)}
+	s := &sensing{cmd: c, std: &streams{std.in, std.out, stderr}, settings: settings, hangup: make(chan os.Signal, 1), gate: gate}
 	signal.Notify(s.hangup, syscall.SIGHUP)
 	defer signal.Stop(s.hangup)
 	if s.log, err = s.logger(); err != nil {
@@ -175,6 +191,9 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 	if s.bus, err = bus.Open(ctx, s.settings.NATS, id, s.state.Dir(), s.log); err != nil {
 		return err
 	}
+	if err := s.openPolicy(id); err != nil {
+		return err
+	}
 	s.metrics = newMetrics(s.observed(id))
 	if at := s.settings.Metrics.Listen; at != "" {
 		if s.web, err = serveHTTP(at, s.metrics.handler(s.cmd.Pprof), s.log); err != nil {
@@ -190,7 +209,12 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 
 // observed is what the metrics see of the sensor.
 func (s *sensing) observed(id bus.Identity) observed {
+	var gates func() []enforce.Status
+	if s.gates != nil {
+		gates = s.gates.status
+	}
 	return observed{
+		Gates: gates, Decided: s.decider.stats,
 		Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: s.bus.Stats, Ready: s.bus.Ready,
 		Status: func() *sensor.Status {
 			if r := s.run.Load(); r != nil {
@@ -216,6 +240,11 @@ func (s *sensing) observed(id bus.Identity) observed {
 // access is what is still needed when all is open.
 func (s *sensing) access() host.Access {
 	a := host.Access{Capabilities: []string{"CAP_NET_RAW"}, ReadWrite: []string{s.state.Dir()}}
+	if s.gates != nil {
+		a.Capabilities = append(a.Capabilities, gateCapabilities...)
+		a.ReadWrite = append(a.ReadWrite, pinFolders(&s.settings)...)
+	}
+	a.ReadOnly = append(a.ReadOnly, "/etc") // resolv.conf, sshd_config, prefix lists
 	n := &s.settings.NATS
 	for _, file := range []string{s.cmd.Config, n.Credentials, n.NKey, n.CA, n.Certificate, n.Key} {
 		if file != "" {
@@ -244,7 +273,7 @@ func (s *sensing) start(f *filter.Filter) error {
 	}
 	cfg.Live, cfg.Workers, cfg.Keep, cfg.SketchKey, cfg.Seed = true, r.live.Workers(), keep(f), s.site, secret()
 	cfg.Alert.Sensor = s.settings.sensorName()
-	sinks := sensor.Sinks{Alert: s.alert}
+	sinks := sensor.Sinks{Alert: s.alert, Established: s.established}
 	if s.bus.FlowsEnabled() {
 		sinks.Record = s.flow
 	}
@@ -281,6 +310,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go s.pulse(beside)
+	s.startPolicy(beside)
 	go s.reload(beside)
 	go host.Watchdog(beside, func() bool { return s.metrics.pulse.alive(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
@@ -378,6 +408,7 @@ func (s *sensing) alert(a *alert.Alert) {
 	if a.State == alert.Closed {
 		s.counted[a.Severity]++
 	}
+	s.decider.judge(a)
 	line, err := a.AppendLine(s.line[:0])
 	if err == nil {
 		s.line = line
@@ -401,6 +432,10 @@ func (s *sensing) close() (err error) {
 	if r := s.run.Load(); r != nil && !s.watched {
 		err = errors.Join(r.live.Close(), r.engine.Close())
 	}
+	s.beside.Wait()
+	if s.gates != nil {
+		err = errors.Join(err, s.gates.close())
+	}
 	s.printer.close()
 	if s.bus != nil {
 		drain, cancel := context.WithTimeout(context.Background(), drainTime)
@@ -411,6 +446,9 @@ func (s *sensing) close() (err error) {
 	}
 	if s.web != nil {
 		err = errors.Join(err, s.web.Close())
+	}
+	if s.blocks != nil {
+		err = errors.Join(err, s.blocks.Close())
 	}
 	if s.state != nil {
 		err = errors.Join(err, s.state.Close())

@@ -1,0 +1,506 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	site "weir/analyzers/context"
+	"weir/sensor/alert"
+	"weir/sensor/bus"
+	"weir/sensor/enforce"
+	"weir/sensor/host"
+	"weir/sensor/policy"
+)
+
+// decider is a sensor's policy and its way out: alerts come in, and drops go into the bucket of wanted drops, each decision into
+// the stream of drops. The bucket follows the policy: what somebody deletes there by hand is written again.
+type decider struct {
+	log, seldom *slog.Logger
+	bus         *bus.Bus
+	state       *bus.State
+	sensor      string
+	file        string // what the policy remembers
+	wake        chan struct{}
+
+	mu        sync.Mutex
+	policy    *policy.Policy
+	open      map[string]*answered    // alerts that are open, by id
+	unwritten map[string]*policy.Drop // by key: decided, and not in the bucket yet
+	found     map[string]uint64       // while the bucket is read: generations by key
+	old       []string                // the same: keys of what ended long ago
+	panicked  uint64                  // generation of the last panic or its end
+	changed   bool                    // since the policy was saved
+	failed    error                   // why the bucket takes no drops
+}
+
+// answered is an alert that is open, and what was done about it.
+type answered struct {
+	alert  *alert.Alert
+	action *alert.Action
+}
+
+const (
+	decideEvery = time.Second
+	retryEvery  = 5 * time.Second // what was refused for a reason that passes
+	saveEvery   = 10 * time.Second
+	writeTime   = 5 * time.Second
+	garbageAge  = 10 * time.Minute // that the bucket keeps what has ended
+)
+
+// newDecider takes up the policy where the last run left it.
+func newDecider(p *protected, b *bus.Bus, state *bus.State, sensor, dir string, log *slog.Logger) (*decider, error) {
+	d := &decider{
+		log: log, seldom: host.Limited(log, time.Minute), bus: b, state: state, sensor: sensor, file: filepath.Join(dir, "policy.json"),
+		wake: make(chan struct{}, 1), open: map[string]*answered{}, unwritten: map[string]*policy.Drop{},
+	}
+	var err error
+	p.follow(func(cfg policy.Config, n *site.Networks) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.policy == nil {
+			err = d.load(cfg, n)
+			return
+		}
+		d.tell(d.policy.Reconfigure(cfg, n, now()))
+	})
+	if err != nil {
+		return nil, err
+	}
+	held, err := enforce.Panicked(filepath.Join(dir, enforce.PanicFile))
+	if err != nil {
+		return nil, err
+	}
+	if held != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.hold(held)
+	}
+	return d, nil
+}
+
+// now is the wall clock in ns.
+func now() int64 { return time.Now().UnixNano() }
+
+// load makes the policy of its state file. One that is damaged is set aside: drops in force are in the bucket and end there.
+func (d *decider) load(cfg policy.Config, n *site.Networks) error {
+	text, err := os.ReadFile(d.file)
+	if errors.Is(err, os.ErrNotExist) {
+		d.policy = policy.New(cfg, n)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	restored, decisions, err := policy.Load(text, cfg, n, now())
+	if err != nil {
+		aside := fmt.Sprintf("%s.corrupt-%d", d.file, time.Now().Unix())
+		if err := os.Rename(d.file, aside); err != nil {
+			return err
+		}
+		d.log.Error("what the policy remembered is damaged: it was set aside, strikes begin anew", "error", err, "kept", aside)
+		d.policy = policy.New(cfg, n)
+		return nil
+	}
+	d.policy = restored
+	for _, drop := range restored.Drops() { // the bucket may have been lost meanwhile
+		d.unwritten[drop.Key()] = drop
+	}
+	d.tell(decisions)
+	return nil
+}
+
+// judge answers a revision of an alert, and writes into it what is done. On the judge's goroutine.
+func (d *decider) judge(a *alert.Alert) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := d.open[a.ID]
+	out := d.policy.Judge(a, now())
+	d.tell(out)
+	a.Action = actionOf(a.ID, out)
+	if a.Action == nil && before != nil {
+		a.Action = before.action
+	}
+	if a.State >= alert.Closed {
+		delete(d.open, a.ID)
+		return
+	}
+	d.open[a.ID] = &answered{a, a.Action}
+}
+
+// actionOf is what decisions do about an alert: the hardest of its drops, else why there is none.
+func actionOf(id string, decisions []policy.Decision) (action *alert.Action) {
+	for _, one := range decisions {
+		switch r := one.Refusal; {
+		case r == nil && one.Drop.Alert == id && (one.Drop.State == policy.Requested || one.Drop.State == policy.Pending):
+			return &alert.Action{Drop: one.Drop.ID}
+		case r != nil && r.Alert == id && r.Drop != "":
+			action = &alert.Action{Drop: r.Drop}
+		case r != nil && r.Alert == id && action == nil:
+			action = &alert.Action{Guard: r.Guard}
+		}
+	}
+	return action
+}
+
+// passing are guards whose reasons pass while an attack goes on: their alerts are asked about again.
+var passing = []string{"panic", "cap_rate", "cap_total", "ssh_peer", "gateway", "resolver", "nats_server", "own_address"}
+
+// retry asks again about alerts that are still open and were refused for a reason that may have passed.
+func (d *decider) retry() {
+	for _, id := range slices.Sorted(maps.Keys(d.open)) {
+		o := d.open[id]
+		if o.action == nil || !slices.Contains(passing, o.action.Guard) {
+			continue
+		}
+		again := *o.alert
+		again.Time = alert.Time(now()) // it is open: its evidence goes on
+		var news []policy.Decision
+		for _, one := range d.policy.Judge(&again, now()) {
+			if one.Refusal == nil || one.Refusal.Alert != id || one.Refusal.Guard != o.action.Guard { // that is told
+				news = append(news, one)
+			}
+		}
+		d.tell(news)
+		if action := actionOf(id, news); action != nil {
+			o.action = action
+		}
+	}
+}
+
+// hit tells that packets met a drop, the last of them at a time in unix ns.
+func (d *decider) hit(id string, last int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.policy.Hit(id, last)
+}
+
+// established tells who completed connections.
+func (d *decider) established(peers []netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range peers {
+		d.policy.Established(a, now())
+	}
+}
+
+// tell publishes decisions, and has drops written into the bucket. The caller holds mu.
+func (d *decider) tell(decisions []policy.Decision) {
+	for _, one := range decisions {
+		var event, id string
+		var line []byte
+		var err error
+		if r := one.Refusal; r != nil {
+			event, id = "refused", fmt.Sprintf("%s.%s.%d", cmp.Or(r.Alert, "hand"), r.Guard, int64(r.Time))
+			line, err = r.AppendLine(nil)
+		} else {
+			drop := one.Drop
+			d.unwritten[drop.Key()] = drop
+			event, id = drop.State.String(), fmt.Sprintf("%s.%d", drop.ID, drop.Generation)
+			line, err = drop.AppendLine(nil)
+			d.log.Debug("drop "+event, "summary", drop.Summary, "id", drop.ID)
+		}
+		if err == nil {
+			err = d.bus.Drop(event, id, line[:len(line)-1])
+		}
+		if err != nil {
+			d.seldom.Error("a decision is not safe on disk", "id", id, "error", err)
+		}
+	}
+	if len(decisions) > 0 {
+		d.changed = true
+		d.signal()
+	}
+}
+
+func (d *decider) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes decisions into the bucket, takes time on and saves what the policy remembers, until ctx ends.
+func (d *decider) run(ctx context.Context) {
+	tick := time.NewTicker(decideEvery)
+	defer tick.Stop()
+	var retried, saved time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			d.end()
+			return
+		case <-d.wake:
+		case at := <-tick.C:
+			d.mu.Lock()
+			d.tell(d.policy.Advance(now()))
+			if at.Sub(retried) >= retryEvery {
+				d.retry()
+				retried = at
+			}
+			d.mu.Unlock()
+			if at.Sub(saved) >= saveEvery {
+				d.save()
+				saved = at
+			}
+		}
+		d.write(ctx)
+	}
+}
+
+// end writes and saves what is left.
+func (d *decider) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	defer cancel()
+	d.write(ctx)
+	d.save()
+}
+
+// write puts into the bucket what is decided. What it does not take now is tried again a second later.
+func (d *decider) write(ctx context.Context) {
+	d.mu.Lock()
+	waiting := maps.Clone(d.unwritten)
+	d.mu.Unlock()
+	var err error
+	for _, key := range slices.Sorted(maps.Keys(waiting)) {
+		body, failed := waiting[key].AppendLine(nil)
+		if failed == nil {
+			once, cancel := context.WithTimeout(ctx, writeTime)
+			failed = d.state.Put(once, key, body[:len(body)-1])
+			cancel()
+		}
+		if err = failed; err != nil {
+			break
+		}
+		d.mu.Lock()
+		if d.unwritten[key] == waiting[key] {
+			delete(d.unwritten, key)
+		}
+		d.mu.Unlock()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed = err; err != nil && ctx.Err() == nil {
+		d.seldom.Warn("wanted drops cannot be written; enforcers keep what they have, and it is tried on", "waiting", len(d.unwritten), "error", err)
+	}
+}
+
+// save keeps what the policy remembers. The file is complete or the one before.
+func (d *decider) save() {
+	d.mu.Lock()
+	if !d.changed {
+		d.mu.Unlock()
+		return
+	}
+	text, err := d.policy.AppendJSON(nil)
+	d.changed = false
+	d.mu.Unlock()
+	if err == nil {
+		err = host.WriteFile(d.file, text)
+	}
+	if err != nil {
+		d.seldom.Error("what the policy remembers cannot be saved: a restart begins without strikes", "error", err)
+	}
+}
+
+// follow compares the bucket with the policy: at each look at all of it, and at each change, until ctx ends.
+func (d *decider) follow(ctx context.Context) {
+	err := d.state.Watch(ctx, d.begin, d.see, func(complete bool) {
+		if complete {
+			d.whole(ctx)
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		d.log.Error("the bucket of wanted drops is not looked after any more", "error", err)
+	}
+}
+
+// begin is the begin of a look at all of the bucket.
+func (d *decider) begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.found, d.old = map[string]uint64{}, nil
+}
+
+// see is one entry of the bucket.
+func (d *decider) see(s bus.Signed) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case s.Key == enforce.PanicKey:
+		d.seePanic(s)
+		return
+	case s.Deleted || s.Err != nil: // by hand, or by somebody whom nobody trusts
+		d.mend(s.Key, 0)
+		return
+	}
+	drop, err := policy.ParseDrop(s.Body)
+	if err != nil || drop.Key() != s.Key {
+		d.mend(s.Key, 0)
+		return
+	}
+	if d.found != nil {
+		d.found[s.Key] = drop.Generation
+	}
+	if drop.Until < time.Now().Add(-garbageAge).Unix() {
+		d.old = append(d.old, s.Key)
+	}
+	if own := d.policy.Drop(drop.ID); own != nil && drop.State == policy.Removed && drop.Generation > own.Generation {
+		d.tell(d.policy.Remove(drop.ID, cmp.Or(s.Name, s.Signer), drop.Summary, now())) // while no sensor answered
+		return
+	}
+	d.mend(s.Key, drop.Generation)
+}
+
+// mend writes what is wanted of a key again, if the bucket has less.
+func (d *decider) mend(key string, generation uint64) {
+	if drop := d.policy.Wanted(key); drop != nil && drop.Generation > generation && d.unwritten[key] == nil {
+		d.unwritten[key] = drop
+		d.signal()
+	}
+}
+
+// whole is the end of a look at all of the bucket.
+func (d *decider) whole(ctx context.Context) {
+	d.mu.Lock()
+	for _, drop := range d.policy.Drops() {
+		if key := drop.Key(); d.found[key] < drop.Generation && d.unwritten[key] == nil {
+			d.unwritten[key] = drop
+		}
+	}
+	old := d.old
+	d.found, d.old = nil, nil
+	d.mu.Unlock()
+	d.signal()
+	for _, key := range old {
+		if d.state.Purge(ctx, key) != nil {
+			return // next time
+		}
+	}
+}
+
+// seePanic follows a panic, or its end, that somebody else wrote into the bucket.
+func (d *decider) seePanic(s bus.Signed) {
+	if s.Deleted || s.Err != nil {
+		return // enforcers tell
+	}
+	p := new(enforce.Panic)
+	if json.Unmarshal(s.Body, p) == nil {
+		d.hold(p)
+	}
+}
+
+// hold begins or ends a panic, if that is news.
+func (d *decider) hold(p *enforce.Panic) {
+	if p.Generation <= d.panicked {
+		return
+	}
+	d.panicked = p.Generation
+	if p.Held {
+		d.tell(d.policy.Panic(p.By, now()))
+	} else {
+		d.tell(d.policy.Resume(now()))
+		d.retry()
+	}
+	d.changed = true
+}
+
+// serve answers what humans ask, until ctx ends.
+func (d *decider) serve(ctx context.Context, keys *bus.Keys) {
+	var work sync.WaitGroup
+	work.Go(func() { d.bus.Serve(ctx, keys, commandDecide, decideGroup, d.add) })
+	work.Go(func() { d.bus.Serve(ctx, keys, commandChange, "", d.change) })
+	work.Go(func() { d.bus.Serve(ctx, keys, commandDrops, "", d.list) })
+	work.Wait()
+}
+
+// add takes a drop that a human asks for.
+func (d *decider) add(_, _ string, body []byte) [][]byte {
+	r := decidedReply{Sensor: d.sensor}
+	var ask addRequest
+	if err := json.Unmarshal(body, &ask); err != nil {
+		r.Error = err.Error()
+		return inJSON(r)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.take(d.decided(d.policy.Add(ask.drop(), now())))
+	return inJSON(r)
+}
+
+// decided tells decisions and hands them on.
+func (d *decider) decided(out []policy.Decision) []policy.Decision {
+	d.tell(out)
+	return out
+}
+
+// change removes or approves a drop, or begins or ends a panic.
+func (d *decider) change(_, _ string, body []byte) [][]byte {
+	r := decidedReply{Sensor: d.sensor}
+	var ask changeRequest
+	if err := json.Unmarshal(body, &ask); err != nil {
+		r.Error = err.Error()
+		return inJSON(r)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.Known = d.policy.Drop(ask.ID) != nil
+	switch ask.Op {
+	case "remove":
+		r.take(d.decided(d.policy.Remove(ask.ID, ask.By, ask.Reason, now())))
+	case "approve":
+		r.take(d.decided(d.policy.Approve(ask.ID, ask.By, now())))
+	case "panic", "resume":
+		r.Known = true
+		d.hold(&enforce.Panic{Held: ask.Op == "panic", By: ask.By, Reason: ask.Reason, Generation: uint64(now() / 1000)})
+	default:
+		r.Error = fmt.Sprintf("op %q is none", ask.Op)
+	}
+	return inJSON(r)
+}
+
+func (r *decidedReply) take(out []policy.Decision) {
+	for _, one := range out {
+		r.Decisions = append(r.Decisions, decision{one.Drop, one.Refusal})
+	}
+}
+
+// list tells all that is wanted, or waits for approval.
+func (d *decider) list(_, _ string, _ []byte) [][]byte {
+	d.mu.Lock()
+	all, held := d.policy.Drops(), d.policy.Held()
+	d.mu.Unlock()
+	replies := []dropsReply{{Sensor: d.sensor, Held: held, Drops: []*policy.Drop{}}}
+	for part := range slices.Chunk(all, replyDrops) {
+		replies = append(replies, dropsReply{Sensor: d.sensor, Held: held, Drops: part})
+	}
+	return inJSON(replies...)
+}
+
+// stats are the policy's counters and sizes, and how many decisions the bucket does not have yet.
+func (d *decider) stats() decided {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := decided{Stats: d.policy.Stats(), Unwritten: len(d.unwritten), Held: d.policy.Held() != nil, Bucket: d.failed}
+	s.Drops, s.Strikes, s.Peers = d.policy.Sizes()
+	return s
+}
+
+// decided is what metrics show of a decider.
+type decided struct {
+	policy.Stats
+	Drops, Strikes, Peers int
+	Unwritten             int
+	Held                  bool  // a panic
+	Bucket                error // why wanted drops cannot be written
+}
