@@ -16,7 +16,7 @@ import (
 
 // LiveConfig sets live capture up.
 type LiveConfig struct {
-	Fanout       string        `yaml:"fanout"`        // how the kernel spreads packets over workers: hash, cpu, qm, or off (one worker)
+	Fanout       string        `yaml:"fanout"`        // how the kernel spreads packets over workers: pair, hash, cpu, qm, or off (one worker)
 	Snaplen      int           `yaml:"snaplen"`       // bytes of a frame that are kept; 0: what the privacy setting needs
 	RingMiB      int           `yaml:"ring_mib"`      // ring memory of an interface, shared out among its workers
 	BlockKiB     int           `yaml:"block_kib"`     // the kernel hands frames over in blocks of this size; a power of two that holds a super-packet
@@ -28,7 +28,7 @@ type LiveConfig struct {
 // block timeout, however little is in the old: with two workers a ring of 128 blocks has 1.3 s of patience with a reader that is
 // held up, where 32 blocks of 1 MiB had 0.3 s at any rate.
 func LiveDefaults() LiveConfig {
-	return LiveConfig{Fanout: "hash", RingMiB: 64, BlockKiB: 256, BlockTimeout: 10 * time.Millisecond, Promiscuous: true}
+	return LiveConfig{Fanout: "pair", RingMiB: 64, BlockKiB: 256, BlockTimeout: 10 * time.Millisecond, Promiscuous: true}
 }
 
 // Bounds of LiveConfig.
@@ -41,7 +41,7 @@ const (
 )
 
 // Fanouts are the names that LiveConfig.Fanout takes.
-var Fanouts = []string{"hash", "cpu", "qm", "off"}
+var Fanouts = []string{"pair", "hash", "cpu", "qm", "off"}
 
 // Check tells which setting cannot be.
 func (c *LiveConfig) Check() error {

@@ -419,13 +419,18 @@ func TestLiveRawIP(t *testing.T) {
 }
 
 // Both directions of a flow go to the same worker, on one interface and on the two of a TAP that shows one direction each.
-func TestLiveFanoutHash(t *testing.T) {
+func TestLiveFanoutPair(t *testing.T) { liveFanout(t, "pair") }
+func TestLiveFanoutHash(t *testing.T) { liveFanout(t, "hash") }
+
+func liveFanout(t *testing.T, mode string) {
 	inNamespace(t)
 	pair(t, "wcapa", "wcapb")
 	pair(t, "wcapc", "wcapd")
+	cfg := small()
+	cfg.Fanout = mode
 	for _, workers := range []int{2, 3, 4} {
 		for _, names := range [][]string{{"wcapa"}, {"wcapa", "wcapc"}} {
-			c := tap(t, small(), workers, nil, names...)
+			c := tap(t, cfg, workers, nil, names...)
 			there := newSender(t, "wcapb")
 			back := there
 			if len(names) == 2 {

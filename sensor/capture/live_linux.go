@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
@@ -27,8 +28,9 @@ type afPacket struct {
 	cfg     LiveConfig
 	workers int
 	snaplen int
-	arena   int   // bytes of a block
-	hold    int64 // ns after which an empty ring says that there was no frame
+	arena   int    // bytes of a block
+	seed    uint32 // of fanout "pair"
+	hold    int64  // ns after which an empty ring says that there was no frame
 	event   func(LiveEvent)
 	clock   *clock
 	links   []*link
@@ -67,7 +69,7 @@ func OpenLive(cfg LiveConfig, interfaces []string, workers int, f *filter.Filter
 	if event == nil {
 		event = func(LiveEvent) {}
 	}
-	l := &afPacket{cfg: cfg, workers: workers, snaplen: cfg.Snaplen, event: event, quit: make(chan struct{}), watched: make(chan struct{})}
+	l := &afPacket{cfg: cfg, workers: workers, snaplen: cfg.Snaplen, seed: rand.Uint32(), event: event, quit: make(chan struct{}), watched: make(chan struct{})}
 	if l.snaplen == 0 {
 		l.snaplen = liveSnaplen
 	}

@@ -305,10 +305,7 @@ func (p *port) Close() error {
 
 func (p *port) wait() {} // its goroutine is the worker's
 
-// fanouts are the kernel's numbers of LiveConfig.Fanout.
-var fanouts = map[string]afpacket.FanoutType{"hash": afpacket.FanoutHash, "cpu": afpacket.FanoutCPU, "qm": afpacket.FanoutQueueMapping}
-
-// openRings opens an interface's rings, one a worker, in the order of workers: with the hash, both directions of a flow
+// openRings opens an interface's rings, one a worker, in the order of workers: dealt by pair or hash, both directions of a flow
 // reach the same worker, on all interfaces. index is the interface's.
 func (l *afPacket) openRings(k *link, index int) (rings []*ring, err error) {
 	defer func() {
@@ -344,6 +341,11 @@ func (l *afPacket) openRings(k *link, index int) (rings []*ring, err error) {
 		}
 		if err := t.SetFanout(kind, group); err != nil {
 			return rings, fmt.Errorf("capture: %s: fanout %s: %w", k.name, l.cfg.Fanout, err)
+		}
+		if w == 0 && kind == afpacket.FanoutCBPF {
+			if err := r.deal(dealByPair(k.kind, l.seed)); err != nil {
+				return rings, fmt.Errorf("capture: %s: fanout %s: %w", k.name, l.cfg.Fanout, err)
+			}
 		}
 	}
 	time.Sleep(time.Millisecond) // packets that other processors are about to hand to the sockets as they were
