@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	site "weir/analyzers/context"
+	network "weir/analyzers/context"
 	"weir/sensor/alert"
 	"weir/sensor/bus"
 	"weir/sensor/enforce"
@@ -29,7 +29,6 @@ type decider struct {
 	log, seldom *slog.Logger
 	bus         *bus.Bus
 	state       *bus.State
-	sensor      string
 	file        string // what the policy remembers
 	wake        chan struct{}
 
@@ -59,13 +58,13 @@ const (
 )
 
 // newDecider takes up the policy where the last run left it.
-func newDecider(p *protected, b *bus.Bus, state *bus.State, sensor, dir string, log *slog.Logger) (*decider, error) {
+func newDecider(p *protected, b *bus.Bus, state *bus.State, dir string, log *slog.Logger) (*decider, error) {
 	d := &decider{
-		log: log, seldom: host.Limited(log, time.Minute), bus: b, state: state, sensor: sensor, file: filepath.Join(dir, "policy.json"),
+		log: log, seldom: host.Limited(log, time.Minute), bus: b, state: state, file: filepath.Join(dir, "policy.json"),
 		wake: make(chan struct{}, 1), open: map[string]*answered{}, unwritten: map[string]*policy.Drop{},
 	}
 	var err error
-	p.follow(func(cfg policy.Config, n *site.Networks) {
+	p.follow(func(cfg policy.Config, n *network.Networks) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.policy == nil {
@@ -93,7 +92,7 @@ func newDecider(p *protected, b *bus.Bus, state *bus.State, sensor, dir string, 
 func now() int64 { return time.Now().UnixNano() }
 
 // load makes the policy of its state file. One that is damaged is set aside: drops in force are in the bucket and end there.
-func (d *decider) load(cfg policy.Config, n *site.Networks) error {
+func (d *decider) load(cfg policy.Config, n *network.Networks) error {
 	text, err := os.ReadFile(d.file)
 	if errors.Is(err, os.ErrNotExist) {
 		d.policy = policy.New(cfg, n)
@@ -418,7 +417,7 @@ func (d *decider) hold(p *enforce.Panic) {
 // serve answers what humans ask, until ctx ends.
 func (d *decider) serve(ctx context.Context, keys *bus.Keys) {
 	var work sync.WaitGroup
-	work.Go(func() { d.bus.Serve(ctx, keys, commandDecide, decideGroup, d.add) })
+	work.Go(func() { d.bus.Serve(ctx, keys, commandDecide, commandDecide, d.add) })
 	work.Go(func() { d.bus.Serve(ctx, keys, commandChange, "", d.change) })
 	work.Go(func() { d.bus.Serve(ctx, keys, commandDrops, "", d.list) })
 	work.Wait()
@@ -426,65 +425,66 @@ func (d *decider) serve(ctx context.Context, keys *bus.Keys) {
 
 // add takes a drop that a human asks for.
 func (d *decider) add(_, _ string, body []byte) [][]byte {
-	r := decidedReply{Sensor: d.sensor}
-	var ask addRequest
+	var ask decideRequest
 	if err := json.Unmarshal(body, &ask); err != nil {
-		r.Error = err.Error()
-		return inJSON(r)
+		return reply(&decisionsReply{Error: err.Error()})
 	}
+	if ask.Op != opAdd || ask.Drop == nil {
+		return reply(&decisionsReply{Error: fmt.Sprintf("%q is no operation of decide, or has no drop", ask.Op)})
+	}
+	ask.Drop.By = ask.By
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r.take(d.decided(d.policy.Add(ask.drop(), now())))
-	return inJSON(r)
-}
-
-// decided tells decisions and hands them on.
-func (d *decider) decided(out []policy.Decision) []policy.Decision {
+	out := d.policy.Add(*ask.Drop, now())
 	d.tell(out)
-	return out
+	return reply(decisionsOf(out))
 }
 
 // change removes or approves a drop, or begins or ends a panic.
 func (d *decider) change(_, _ string, body []byte) [][]byte {
-	r := decidedReply{Sensor: d.sensor}
 	var ask changeRequest
 	if err := json.Unmarshal(body, &ask); err != nil {
-		r.Error = err.Error()
-		return inJSON(r)
+		return reply(&decisionsReply{Error: err.Error()})
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r.Known = d.policy.Drop(ask.ID) != nil
-	switch ask.Op {
-	case "remove":
-		r.take(d.decided(d.policy.Remove(ask.ID, ask.By, ask.Reason, now())))
-	case "approve":
-		r.take(d.decided(d.policy.Approve(ask.ID, ask.By, now())))
-	case "panic", "resume":
-		r.Known = true
-		d.hold(&enforce.Panic{Held: ask.Op == "panic", By: ask.By, Reason: ask.Reason, Generation: uint64(now() / 1000)})
+	var out []policy.Decision
+	switch {
+	case ask.Op == opPanic && ask.Panic != nil, ask.Op == opResume && ask.Panic != nil:
+		d.hold(ask.Panic)
+		return reply(decisionsOf(nil))
+	case ask.Op != opRemove && ask.Op != opApprove:
+		return reply(&decisionsReply{Error: fmt.Sprintf("%q is no operation of change, or lacks what it is about", ask.Op)})
+	case d.policy.Drop(ask.ID) == nil:
+		return reply(&decisionsReply{Decisions: []decision{}})
+	case ask.Op == opRemove:
+		out = d.policy.Remove(ask.ID, ask.By, ask.Reason, now())
 	default:
-		r.Error = fmt.Sprintf("op %q is none", ask.Op)
+		out = d.policy.Approve(ask.ID, ask.By, now())
 	}
-	return inJSON(r)
+	d.tell(out)
+	return reply(decisionsOf(out))
 }
 
-func (r *decidedReply) take(out []policy.Decision) {
-	for _, one := range out {
-		r.Decisions = append(r.Decisions, decision{one.Drop, one.Refusal})
+// reply is an answer of one part.
+func reply(r *decisionsReply) [][]byte {
+	text, err := marshal(r)
+	if err != nil {
+		text = fmt.Appendf(nil, `{"error":%q}`, err)
 	}
+	return [][]byte{text}
 }
 
 // list tells all that is wanted, or waits for approval.
 func (d *decider) list(_, _ string, _ []byte) [][]byte {
 	d.mu.Lock()
-	all, held := d.policy.Drops(), d.policy.Held()
+	all := d.policy.Drops()
 	d.mu.Unlock()
-	replies := []dropsReply{{Sensor: d.sensor, Held: held, Drops: []*policy.Drop{}}}
-	for part := range slices.Chunk(all, replyDrops) {
-		replies = append(replies, dropsReply{Sensor: d.sensor, Held: held, Drops: part})
+	parts, err := replyParts(all)
+	if err != nil {
+		d.seldom.Error("drops cannot be listed", "error", err)
 	}
-	return inJSON(replies...)
+	return parts
 }
 
 // stats are the policy's counters and sizes, and how many decisions the bucket does not have yet.

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	site "weir/analyzers/context"
+	network "weir/analyzers/context"
 	"weir/sensor"
 	"weir/sensor/alert"
 	"weir/sensor/bus"
@@ -31,7 +31,7 @@ type gates struct {
 	id      bus.Identity
 	sample  int
 	started time.Time
-	all     []*gate
+	all     []*gateAt
 	report  func(*gateReport) // besides the bus; may be nil
 
 	mu      sync.Mutex
@@ -41,8 +41,8 @@ type gates struct {
 	whole   bool // the bucket is being read
 }
 
-// gate is that of one interface.
-type gate struct {
+// gateAt is that of one interface.
+type gateAt struct {
 	name     string
 	table    enforce.Table
 	enforcer *enforce.Enforcer
@@ -63,7 +63,7 @@ func openGates(settings *config, interfaces []string, dir string, rehearse bool,
 			return nil, errors.Join(err, g.close())
 		}
 	}
-	p.follow(func(cfg policy.Config, n *site.Networks) {
+	p.follow(func(cfg policy.Config, n *network.Networks) {
 		for _, one := range g.all {
 			one.enforcer.Guard(policy.NewGuards(cfg, n), spared(n))
 		}
@@ -76,7 +76,7 @@ func (g *gates) open(settings *config, name, dir string, rehearse bool) error {
 	if err != nil {
 		return fmt.Errorf("gate: %w", err)
 	}
-	one := &gate{name: name, table: table}
+	one := &gateAt{name: name, table: table}
 	g.all = append(g.all, one)
 	for _, w := range warnings {
 		g.log.Warn("gate: "+w, "interface", name)
@@ -86,7 +86,7 @@ func (g *gates) open(settings *config, name, dir string, rehearse bool) error {
 		return err
 	}
 	one.enforcer, err = enforce.New(enforce.Options{
-		Config: settings.Gate, Table: table, Guards: policy.NewGuards(settings.Policy, site.New(site.Config{}, nil, nil)),
+		Config: settings.Gate, Table: table, Guards: policy.NewGuards(settings.Policy, network.New(network.Config{}, nil, nil)),
 		Caps: enforce.Caps{Drops: settings.Policy.MaxDrops, PerSecond: settings.Policy.MaxPerSecond},
 		Dir:  own, Host: g.id.Sensor, Interface: name, Report: g.receipt, Log: g.log,
 	})
@@ -290,7 +290,7 @@ func (r *gateReport) engine() *sensor.GateReport {
 		if s := h.Service; s != nil {
 			d.Victim, d.Port, d.Proto = s.Prefix, s.Port, protocolNumber(s.Protocol)
 			if s.IP.IsValid() {
-				d.Victim = site.Single(s.IP)
+				d.Victim = network.Single(s.IP)
 			}
 		}
 		out.Drops = append(out.Drops, d)
@@ -355,25 +355,21 @@ func (g *gates) alive(now time.Time) error {
 
 // answer tells what the gates do about each drop.
 func (g *gates) answer(_, _ string, _ []byte) [][]byte {
-	var replies []enforcedReply
+	var all []enforced
 	for _, one := range g.all {
-		part := enforcedReply{
-			Enforcer: g.id.Sensor, Interface: one.name, Table: one.table.Name(), Held: one.enforcer.Status().Held != nil, Drops: []enforcedDrop{},
-		}
-		empty := part
 		one.enforcer.List(func(d *policy.Drop, s enforce.State) {
-			part.Drops = append(part.Drops, enforcedDrop{
-				d.ID, d.Key(), d.Generation, s.State, s.Guard, s.Error, s.Packets, s.Bytes, alert.Time(s.Last), d.Until,
+			all = append(all, enforced{
+				Enforcer: g.id.Sensor, Interface: one.name, Table: one.table.Name(), Drop: d.ID, Key: d.Key(), Generation: d.Generation,
+				State: s.State, Guard: s.Guard, Error: s.Error, Packets: s.Packets, Bytes: s.Bytes, Last: alert.Time(s.Last),
+				Until: d.Until, Missing: s.Missing,
 			})
-			if len(part.Drops) == replyDrops {
-				replies = append(replies, part)
-				part = empty
-				part.Drops = []enforcedDrop{}
-			}
 		})
-		replies = append(replies, part)
 	}
-	return inJSON(replies...)
+	parts, err := replyParts(all)
+	if err != nil {
+		g.seldom.Error("what is enforced cannot be listed", "error", err)
+	}
+	return parts
 }
 
 // names are the interfaces.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	site "weir/analyzers/context"
+	network "weir/analyzers/context"
 	"weir/sensor/host"
 	"weir/sensor/policy"
 )
@@ -22,10 +22,10 @@ type protected struct {
 
 	mu         sync.Mutex
 	settings   policy.Config
-	configured *site.Networks
+	configured *network.Networks
 	servers    []string // of NATS
-	host       site.Host
-	told       []func(policy.Config, *site.Networks)
+	host       network.Host
+	told       []func(policy.Config, *network.Networks)
 }
 
 func newProtected(settings *config, log *slog.Logger) (*protected, error) {
@@ -59,7 +59,7 @@ func (p *protected) learn(f host.Facts) {
 	p.mu.Lock()
 	servers := p.servers
 	p.mu.Unlock()
-	known := site.Host{
+	known := network.Host{
 		Addresses: f.Addresses, Gateways: f.Gateways, Resolvers: f.Resolvers, SSHPeers: f.SSHPeers, NATSServers: serverAddresses(servers),
 	}
 	p.mu.Lock()
@@ -72,7 +72,7 @@ func (p *protected) learn(f host.Facts) {
 func (p *protected) watch(ctx context.Context) { host.WatchFacts(ctx, p.log, p.learn) }
 
 // follow calls f with what is protected, now and after each change. It must not block.
-func (p *protected) follow(f func(policy.Config, *site.Networks)) {
+func (p *protected) follow(f func(policy.Config, *network.Networks)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.told = append(p.told, f)
@@ -85,7 +85,7 @@ func (p *protected) tell() {
 	}
 }
 
-func (p *protected) networks() *site.Networks { return p.configured.WithHost(p.host) }
+func (p *protected) networks() *network.Networks { return p.configured.WithHost(p.host) }
 
 // lines say in words what is never dropped.
 func (p *protected) lines() []string {
@@ -96,12 +96,12 @@ func (p *protected) lines() []string {
 
 // spared are the sources from which the kernel drops nothing, whatever its entries say. What a host needs to find its neighbours
 // and its address is among them.
-func spared(n *site.Networks) []netip.Prefix {
+func spared(n *network.Networks) []netip.Prefix {
 	list := []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/32"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("::/128"),
 		netip.MustParsePrefix("fe80::/10"),
 	}
-	for _, r := range []site.Role{site.Never, site.Own, site.Gateway, site.Resolver, site.NATSServer, site.SSHPeer, site.TrustedProxy} {
+	for _, r := range []network.Role{network.Never, network.Own, network.Gateway, network.Resolver, network.NATSServer, network.SSHPeer, network.TrustedProxy} {
 		list = append(list, n.Members(r)...)
 	}
 	for _, l := range n.Lists() {

@@ -62,7 +62,7 @@ func (s *sensing) openPolicy(id bus.Identity) (err error) {
 	if s.keys, err = bus.OpenKeys(filepath.Join(s.state.Dir(), keysFolder), true); err != nil {
 		return err
 	}
-	if s.decider, err = newDecider(s.protect, s.bus, s.bus.State(s.keys), id.Sensor, s.state.Dir(), s.log); err != nil {
+	if s.decider, err = newDecider(s.protect, s.bus, s.bus.State(s.keys), s.state.Dir(), s.log); err != nil {
 		return err
 	}
 	s.peers = make(chan []netip.Addr, 64)
