@@ -22,7 +22,8 @@ type Access struct {
 // as root.
 func NameFiles() []string {
 	all := []string{
-		"/etc/resolv.conf", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/share/pki", "/var/lib/ca-certificates",
+		"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf", // facts_files.go
+		"/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/share/pki", "/var/lib/ca-certificates",
 	}
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} { // as crypto/x509 reads them
 		all = append(all, filepath.SplitList(os.Getenv(name))...)
