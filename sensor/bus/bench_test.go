@@ -86,11 +86,7 @@ func quantiles(b *testing.B, took []time.Duration) {
 func BenchmarkEndToEnd(b *testing.B) {
 	dir := b.TempDir()
 	bus := open(b, embedded(), dir)
-	url, _, err := bus.cfg.address(dir)
-	if err != nil {
-		b.Fatal(err)
-	}
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(serverIn(b, dir))
 	if err != nil {
 		b.Fatal(err)
 	}

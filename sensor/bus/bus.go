@@ -1,7 +1,9 @@
-// Package bus publishes what a sensor finds on NATS: alerts and connection records through JetStream, health by core NATS.
-// The server is one inside this process, or one or a cluster of the user's.
+// Package bus is a sensor's way to NATS. It publishes what it finds: alerts, connection records and events of drops through
+// JetStream, health and the reports of gates by core NATS. It keeps the signed state of a site, which says what is to be
+// dropped, and carries signed commands. The server is one inside this process or inside another of this machine, or one or a
+// cluster of the user's.
 //
-// An alert is on disk before Alert returns, and goes from there when the server has acknowledged it: neither a server that
+// An alert, and an event of a drop, is on disk before Alert or Drop returns, and goes from there when the server has acknowledged it: neither a server that
 // is away, slow or restarted nor a crash of this process loses one, up to the bound of the outbox. What is lost is counted.
 // A message may be delivered twice, with the same Nats-Msg-Id; the server drops most of those.
 package bus
@@ -23,7 +25,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Headers of each message. Sequences count from 1 in each boot of a sensor, alerts, flows and health each by themselves: a
+// Headers of each message. Sequences count from 1 in each boot of a sensor, each kind by itself: a
 // gap is a loss.
 const (
 	BootHeader     = "Weir-Boot" // random, 16 hex digits, one for each start of the process
@@ -33,11 +35,11 @@ const (
 // Identity is who publishes. Any text will do, up to some length.
 type Identity struct{ Site, Sensor string }
 
-// ErrClosed is what Alert returns after Close.
+// ErrClosed is what is returned after Close.
 var ErrClosed = errors.New("bus: closed")
 
-// Bus is a sensor's way to NATS. Alert, Flow, Health, Ready and Stats may be called from any goroutine, do not wait for the
-// server, and are cheap: an alert is one write(2), a flow one copy.
+// Bus is a sensor's way to NATS. Alert, Drop, Flow, Health, Gate, Ready and Stats may be called from any goroutine, do not
+// wait for the server, and are cheap: an alert is one write(2), a flow one copy.
 type Bus struct {
 	cfg    Config
 	names  names
@@ -46,6 +48,7 @@ type Bus struct {
 	boot   uint64
 	outbox *outbox
 	server *inside // nil: outside
+	link   *link
 
 	ctx     context.Context // of connections and goroutines
 	cancel  context.CancelFunc
@@ -56,10 +59,10 @@ type Bus struct {
 	look    chan struct{} // keeper: the connection or the streams changed
 	stop    chan struct{} // publisher: the end
 	results chan result
-	waiting [2]*buffer // alerts that the disk did not take; flows
-	health  chan record
-	written chan struct{} // syncer: an alert was written
-	tried   chan struct{} // closed when the streams were looked at once
+	waiting [laneCount]*buffer // alerts and drops that the disk did not take; flows
+	brief   chan brief         // health and gate reports
+	written chan struct{}      // syncer: something was written
+	tried   chan struct{}      // closed when the streams were looked at once
 	closed  atomic.Bool
 
 	connected atomic.Bool
@@ -71,7 +74,7 @@ type Bus struct {
 	differ    []string // how streams are not as configured
 
 	counts                      [KindCount]counters
-	flying                      [2]atomic.Int64 // handed out and not done
+	flying                      [laneCount]atomic.Int64 // handed out and not done
 	reconnects, diskErrors      atomic.Uint64
 	logLink, logPublish, logBig sparse
 	logDisk, logFull, logAsync  sparse
@@ -131,13 +134,15 @@ func Open(ctx context.Context, cfg Config, id Identity, dir string, log *slog.Lo
 	b := &Bus{
 		cfg: cfg, names: n, dir: dir, log: log,
 		wake: make(chan struct{}, 1), look: make(chan struct{}, 1), stop: make(chan struct{}), written: make(chan struct{}, 1),
-		tried: make(chan struct{}), results: make(chan result, 4*(windows[Alert]+windows[Flow])), health: make(chan record, 4),
+		tried: make(chan struct{}), results: make(chan result, 4*allWindows), brief: make(chan brief, 16),
 	}
 	b.waiting[Alert], b.waiting[Flow] = newBuffer(4096, 8<<20), newBuffer(8192, 16<<20)
+	b.waiting[Drop] = newBuffer(4096, 8<<20)
 	var boot [8]byte
 	_, _ = rand.Read(boot[:]) // never fails
 	b.boot = binary.LittleEndian.Uint64(boot[:])
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.link = newLink(b.ctx, id.Site, n, b.boot, &cfg, cfg.where(), log)
 	opts, err := b.options()
 	if err != nil {
 		b.cancel()
@@ -175,13 +180,23 @@ func Open(ctx context.Context, cfg Config, id Identity, dir string, log *slog.Lo
 // this process does not lose it, and one of the machine only within Config.Sync. An error means that it is not on disk: it
 // is then published from memory if there is room, and counted as lost if not.
 func (b *Bus) Alert(analyzer, severity, msgID string, payload []byte) error {
+	return b.durable(Alert, b.names.alert(analyzer, severity), msgID, payload)
+}
+
+// Drop publishes an event of a drop, as Alert does an alert. Event is what happened, in one word: requested, applied, …
+func (b *Bus) Drop(event, msgID string, payload []byte) error {
+	return b.durable(Drop, b.names.drop(event), msgID, payload)
+}
+
+// durable publishes by way of the outbox.
+func (b *Bus) durable(k Kind, subject, msgID string, payload []byte) error {
 	if b.closed.Load() {
 		return ErrClosed
 	}
-	c := &b.counts[Alert]
+	c := &b.counts[k]
 	c.accepted.Add(1)
-	r := record{boot: b.boot, sequence: c.sequence.Add(1), subject: b.names.alert(analyzer, severity), id: msgID, payload: payload}
-	err := b.outbox.append(Alert, &r, b.cfg.Sync == 0)
+	r := record{boot: b.boot, sequence: c.sequence.Add(1), subject: subject, id: msgID, payload: payload}
+	err := b.outbox.append(k, &r, b.cfg.Sync == 0)
 	if err == nil {
 		if b.cfg.Sync > 0 {
 			signal(b.written)
@@ -189,30 +204,36 @@ func (b *Bus) Alert(analyzer, severity, msgID string, payload []byte) error {
 		signal(b.wake)
 		return nil
 	}
-	return b.unwritten(r, err)
+	return b.unwritten(k, r, err)
 }
 
-// unwritten is what becomes of an alert that the outbox does not take.
-func (b *Bus) unwritten(r record, err error) error {
-	c := &b.counts[Alert]
+// unwritten is what becomes of a message that the outbox does not take.
+func (b *Bus) unwritten(k Kind, r record, err error) error {
+	c := &b.counts[k]
 	if errors.Is(err, errTooLarge) {
 		c.dropped[TooLarge].Add(1)
-		b.logBig.log(b.log, slog.LevelError, "an alert is lost: it is too large", "id", r.id, "bytes", len(r.payload))
-		return fmt.Errorf("bus: alert %s of %d bytes: %w", r.id, len(r.payload), err)
+		b.logBig.log(b.log, slog.LevelError, "a message is lost: it is too large", "kind", k, "id", r.id, "bytes", len(r.payload))
+		return fmt.Errorf("bus: %v %s of %d bytes: %w", k, r.id, len(r.payload), err)
 	}
 	if r.number > 0 { // written, but not synced
 		signal(b.wake)
 		b.diskErrors.Add(1)
 		return fmt.Errorf("bus: outbox: %w", err)
 	}
-	b.diskErrors.Add(1)
-	err = fmt.Errorf("bus: the outbox cannot be written: %w; %s", err, b.mend(err))
+	cause := Full
+	if errors.Is(err, errFull) { // of alerts, which stay
+		err = fmt.Errorf("bus: the outbox does not take a %v: %w; raise nats.outbox_mib", k, err)
+	} else {
+		cause = Disk
+		b.diskErrors.Add(1)
+		err = fmt.Errorf("bus: the outbox cannot be written: %w; %s", err, b.mend(err))
+	}
 	r.payload = append([]byte(nil), r.payload...)
-	if b.waiting[Alert].push(r) {
+	if b.waiting[k].push(r) {
 		signal(b.wake)
 	} else {
-		c.dropped[Disk].Add(1)
-		err = fmt.Errorf("%w; the alert is lost, as memory is full, too", err)
+		c.dropped[cause].Add(1)
+		err = fmt.Errorf("%w; the %v is lost, as memory is full, too", err, k)
 	}
 	b.logDisk.log(b.log, slog.LevelError, err.Error())
 	return err
@@ -243,13 +264,24 @@ func (b *Bus) Flow(payload []byte) {
 func (b *Bus) FlowsEnabled() bool { return b.cfg.flows() }
 
 // Health publishes the sensor's health to whoever listens now. It is lost and counted if there is no connection.
-func (b *Bus) Health(payload []byte) {
-	c := &b.counts[Health]
+func (b *Bus) Health(payload []byte) { b.fleeting(Health, payload) }
+
+// Gate publishes a report of this sensor's gate to whoever listens now, as Health does.
+func (b *Bus) Gate(payload []byte) { b.fleeting(Gate, payload) }
+
+// brief is a message that is published now or never.
+type brief struct {
+	kind Kind
+	record
+}
+
+func (b *Bus) fleeting(k Kind, payload []byte) {
+	c := &b.counts[k]
 	c.accepted.Add(1)
 	r := record{boot: b.boot, sequence: c.sequence.Add(1), payload: append([]byte(nil), payload...)}
 	if b.open.Load() && !b.closed.Load() {
 		select {
-		case b.health <- r:
+		case b.brief <- brief{k, r}:
 			signal(b.wake)
 			return
 		default:
@@ -273,9 +305,9 @@ func (b *Bus) Ready() error {
 	case b.closed.Load():
 		return ErrClosed
 	case !b.connected.Load() && b.lastErr != nil:
-		return fmt.Errorf("nats: not connected to %s: %w", b.where(), b.lastErr)
+		return fmt.Errorf("nats: not connected to %s: %w", b.link.where, b.lastErr)
 	case !b.connected.Load():
-		return fmt.Errorf("nats: not connected to %s", b.where())
+		return fmt.Errorf("nats: not connected to %s", b.link.where)
 	case b.streamErr != nil:
 		return fmt.Errorf("nats: %s", strings.ReplaceAll(b.streamErr.Error(), "\n", "; "))
 	case !b.open.Load():
@@ -286,31 +318,20 @@ func (b *Bus) Ready() error {
 	return nil
 }
 
-// where names the servers.
-func (b *Bus) where() string {
-	if b.server != nil {
-		return "the server inside"
-	}
-	all := make([]string, len(b.cfg.Servers))
-	for i, s := range b.cfg.Servers {
-		all[i] = redact(s)
-	}
-	return strings.Join(all, ", ")
-}
-
 // Stats returns the counters.
 func (b *Bus) Stats() Stats {
 	s := Stats{
 		Outbox: b.outbox.stats(), Connected: b.connected.Load(),
 		Reconnects: b.reconnects.Load(), DiskErrors: b.diskErrors.Load(),
 	}
+	s.State, s.Commands = b.link.counts.stats()
 	for k := range KindCount {
 		c, out := &b.counts[k], &s.Kinds[k]
 		out.Published, out.Duplicate, out.Retried = c.published.Load(), c.duplicate.Load(), c.retried.Load()
 		for i := range c.dropped {
 			out.Dropped[i] = c.dropped[i].Load()
 		}
-		if k != Health {
+		if k < laneCount {
 			var evicted, damaged uint64
 			out.Inherited, evicted, damaged = b.outbox.counts(k)
 			out.Dropped[Evicted] += evicted
@@ -324,12 +345,12 @@ func (b *Bus) Stats() Stats {
 
 // idle reports whether nothing waits for the server.
 func (b *Bus) idle() bool {
-	for _, k := range []Kind{Alert, Flow} {
+	for k := range Kind(laneCount) {
 		if b.outbox.waiting(k) > 0 || len(b.waiting[k].records) > 0 || b.flying[k].Load() > 0 {
 			return false
 		}
 	}
-	return len(b.health) == 0
+	return len(b.brief) == 0
 }
 
 // Close publishes what waits until that is done, ctx ends or the server is away. What is left stays in the outbox for the
@@ -360,13 +381,17 @@ func (b *Bus) Close(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("bus: outbox: %w", err)
 	}
-	if alerts, flows := b.outbox.left(Alert), b.outbox.left(Flow); alerts+flows > 0 {
-		err = errors.Join(err, fmt.Errorf("bus: %d alerts and %d flows are not published; they stay in %s for the next start", alerts, flows, b.outbox.dir))
+	alerts, flows, drops := b.outbox.left(Alert), b.outbox.left(Flow), b.outbox.left(Drop)
+	if left := fmt.Sprintf("%d alerts and %d flows", alerts, flows); alerts+flows+drops > 0 {
+		if drops > 0 {
+			left = fmt.Sprintf("%d alerts, %d events of drops and %d flows", alerts, drops, flows)
+		}
+		err = errors.Join(err, fmt.Errorf("bus: %s are not published; they stay in %s for the next start", left, b.outbox.dir))
 	}
 	return err
 }
 
-// flush sees to it that health messages leave.
+// flush sees to it that health messages and gate reports leave.
 func (b *Bus) flush(ctx context.Context) {
 	if !b.open.Load() || ctx.Err() != nil {
 		return
@@ -384,7 +409,7 @@ func (b *Bus) flush(ctx context.Context) {
 	}
 }
 
-// syncOutbox makes alerts safe from a power cut, Config.Sync after they were written.
+// syncOutbox makes alerts and events of drops safe from a power cut, Config.Sync after they were written.
 func (b *Bus) syncOutbox() {
 	for {
 		select {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,16 @@ func open(t testing.TB, cfg Config, dir string) *Bus {
 	}
 	t.Log("open after", time.Since(begin))
 	return b
+}
+
+// serverIn is the URL of the server inside the process of a state folder.
+func serverIn(t testing.TB, dir string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "nats.url"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
 }
 
 func closeBus(t testing.TB, b *Bus) {

@@ -61,10 +61,13 @@ func Defaults() Config {
 }
 
 // embedded reports whether the server is inside this process.
-func (c *Config) embedded() bool { return len(c.Servers) == 0 }
+func (c *Config) embedded() bool { return len(c.Servers) == 0 && c.Join == "" }
+
+// outside reports whether the servers are the user's own.
+func (c *Config) outside() bool { return len(c.Servers) > 0 }
 
 // flows reports whether connection records are published.
-func (c *Config) flows() bool { return c.Flows == "on" || c.Flows == "auto" && !c.embedded() }
+func (c *Config) flows() bool { return c.Flows == "on" || c.Flows == "auto" && c.outside() }
 
 // Check tells which setting cannot be.
 func (c *Config) Check() error {
@@ -93,8 +96,11 @@ func (c *Config) Check() error {
 			return fmt.Errorf("nats: streams: %s: max_mib is %d, must be 1 to %d", s.name, s.MaxMiB, 1<<30)
 		}
 	}
-	if c.embedded() {
+	switch {
+	case c.embedded():
 		return c.checkEmbedded()
+	case c.Join != "" && c.outside():
+		return errors.New("nats: servers are given, so there is no server inside another process to join")
 	}
 	for _, s := range c.Servers {
 		u, err := url.Parse(s)
@@ -128,8 +134,8 @@ func (c *Config) checkEmbedded() error {
 	if c.flows() {
 		need += c.Streams.Flows.MaxMiB
 	}
-	if c.StoreMiB < need {
-		return fmt.Errorf("nats: store_mib is %d, but the streams may take %d: raise it to %d or lower streams.*.max_mib", c.StoreMiB, need, need+stateMiB)
+	if c.StoreMiB < need+bucketMiB {
+		return fmt.Errorf("nats: store_mib is %d, but the streams and the state may take %d: raise it to %d or lower streams.*.max_mib", c.StoreMiB, need+bucketMiB, need+stateMiB)
 	}
 	return nil
 }

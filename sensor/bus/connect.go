@@ -7,6 +7,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,10 +74,56 @@ func (c *Config) options(ctx context.Context, name string) ([]nats.Option, error
 	if c.CA != "" {
 		opts = append(opts, nats.RootCAs(c.CA))
 	}
-	if c.Certificate != "" && !c.embedded() {
+	if c.Certificate != "" && c.outside() {
 		opts = append(opts, nats.ClientCert(c.Certificate, c.Key))
 	}
+	if c.Join != "" {
+		j := joiner{dialer{ctx}, c.Join}
+		opts = append(opts, nats.SetCustomDialer(j), nats.TokenHandler(j.token), nats.SkipHostLookup(), nats.IgnoreDiscoveredServers())
+	}
 	return opts, nil
+}
+
+// joiner finds the server inside another process at each attempt to connect, as that may have been restarted with another
+// port.
+type joiner struct {
+	dialer
+	dir string // state folder of that process
+}
+
+func (j joiner) find() (*url.URL, error) {
+	path := filepath.Join(j.dir, urlFile)
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("%w: only the sensor's own user may read it, and root (sudo)", err)
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("%w: no sensor has run with the state folder %s, and nats.servers names no other server", err, j.dir)
+	case err != nil:
+		return nil, err
+	}
+	u, err := url.Parse(strings.TrimSpace(string(b)))
+	if err != nil || u.Host == "" || u.User == nil {
+		return nil, fmt.Errorf("%s is damaged: the next start of the sensor writes it anew", path)
+	}
+	return u, nil
+}
+
+// Dial implements nats.CustomDialer.
+func (j joiner) Dial(network, _ string) (net.Conn, error) {
+	u, err := j.find()
+	if err != nil {
+		return nil, err
+	}
+	return j.dialer.Dial(network, u.Host)
+}
+
+func (j joiner) token() string {
+	u, err := j.find()
+	if err != nil {
+		return ""
+	}
+	return u.User.Username()
 }
 
 // retryDelay is how long to wait after having tried all servers some times.

@@ -128,7 +128,7 @@ func published(b *Bus, k Kind, n uint64) func() bool {
 // balanced checks that each message is somewhere.
 func balanced(t testing.TB, b *Bus) {
 	t.Helper()
-	for _, k := range []Kind{Alert, Flow} {
+	for k := range Kind(laneCount) {
 		var s KindStats
 		adds := func() bool {
 			s = b.Stats().Kinds[k]
@@ -555,7 +555,7 @@ func TestStalledServer(t *testing.T) {
 // balancedLeft is balanced after Close with messages left.
 func balancedLeft(t *testing.T, b *Bus) {
 	t.Helper()
-	for _, k := range []Kind{Alert, Flow} {
+	for k := range Kind(laneCount) {
 		s := b.Stats().Kinds[k]
 		if s.Accepted != s.Published+uint64(b.outbox.left(k))+s.lost() {
 			t.Errorf("%v: %d left, %+v", k, b.outbox.left(k), s)

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"net"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -26,22 +23,14 @@ type FollowOptions struct {
 // ends (nil is returned) or, without FollowOptions.Follow, the stream does. It goes on where it was when the connection or
 // the server was lost meanwhile. Without cfg.Servers it reads the server inside the process whose state folder dir is.
 func Follow(ctx context.Context, cfg Config, site, dir string, opt FollowOptions, each func(subject string, payload []byte) error) error {
-	url, where, err := cfg.address(dir)
-	if err != nil {
-		return err
-	}
 	connections, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	opts, err := cfg.options(connections, "weir alerts")
-	if err != nil {
-		return err
-	}
-	nc, err := nats.Connect(url, opts...)
+	nc, where, err := cfg.dial(ctx, connections, dir, "weir alerts")
 	if ctx.Err() != nil {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("nats: no server at %s: %w%s", where, explain(err), cfg.hint(dir))
+		return err
 	}
 	defer nc.Close()
 	defer context.AfterFunc(ctx, func() { stop(); nc.Close() })() // ends also what waits for an answer
@@ -54,41 +43,63 @@ func Follow(ctx context.Context, cfg Config, site, dir string, opt FollowOptions
 	if opt.Analyzer != "" || len(opt.Severities) > 0 {
 		f.filters = n.alertFilters(&opt)
 	}
-	err = f.run(ctx)
+	return f.report(f.run(ctx), where, site)
+}
+
+// report says what a missing stream means.
+func (f *follower) report(err error, where, site string) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("nats: %s has no stream %s: no sensor of site %q was connected to it yet", where, f.stream, site)
 	}
 	return err
 }
 
-// address is where to find the server, and its name for messages.
-func (c *Config) address(dir string) (url, where string, err error) {
-	if !c.embedded() {
-		all := make([]string, len(c.Servers))
-		for i, s := range c.Servers {
-			all[i] = redact(s)
-		}
-		return strings.Join(c.Servers, ","), strings.Join(all, ", "), nil
+// address is where to find the server, and its name for messages. That of another process is found by a joiner: what is left
+// is the name that its certificate must have.
+func (c *Config) address() (address, where string, err error) {
+	if c.Join == "" {
+		return strings.Join(c.Servers, ","), c.where(), nil
 	}
-	path := filepath.Join(dir, urlFile)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrPermission) {
-		return "", "", fmt.Errorf("nats: %w: only the user of the sensor, and root, may read its alerts", err)
+	u, err := joiner{dir: c.Join}.find()
+	if err != nil {
+		return "", "", fmt.Errorf("nats: %w", err)
 	}
+	u.User = nil
+	return u.String(), u.String(), nil
+}
+
+// first is where a bus begins to connect, which may be before there is a server.
+func (c *Config) first() string {
+	address, _, err := c.address()
+	if err == nil {
+		return address
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if ip := net.ParseIP(host); err != nil || ip != nil && ip.IsUnspecified() {
+		host, port = "localhost", "4222"
+	}
+	return "nats://" + net.JoinHostPort(host, port)
+}
+
+// where names the servers.
+func (c *Config) where() string {
 	switch {
-	case errors.Is(err, os.ErrPermission):
-		return "", "", fmt.Errorf("nats: %w: only the sensor's own user may read it, and root (sudo)", err)
-	case err != nil:
-		return "", "", fmt.Errorf("nats: %w: no sensor has run with the state folder %s, and nats.servers names no other server", err, dir)
+	case c.embedded():
+		return "the server inside"
+	case c.Join != "":
+		return "the server of " + c.Join
 	}
-	url = strings.TrimSpace(string(b))
-	return url, redact(url), nil
+	all := make([]string, len(c.Servers))
+	for i, s := range c.Servers {
+		all[i] = redact(s)
+	}
+	return strings.Join(all, ", ")
 }
 
 // hint says what to do when there is no server.
-func (c *Config) hint(dir string) string {
-	if c.embedded() {
-		return ": is a sensor running with the state folder " + dir + "?"
+func (c *Config) hint() string {
+	if c.Join != "" {
+		return ": is a sensor running with the state folder " + c.Join + "?"
 	}
 	return ": see nats.servers"
 }

@@ -136,11 +136,7 @@ func TestFollowThroughRestarts(t *testing.T) {
 func TestHealth(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, embedded(), dir)
-	url, _, err := b.cfg.address(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(serverIn(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -49,8 +48,11 @@ func (b *Bus) up(nc *nats.Conn, again bool) {
 		b.reconnects.Add(1)
 	}
 	b.connected.Store(true)
-	if b.server == nil {
-		b.logUp.log(b.log, slog.LevelInfo, "connected to NATS", "server", redact(nc.ConnectedUrl()))
+	if server := redact(nc.ConnectedUrl()); b.server == nil {
+		if b.cfg.Join != "" {
+			server = b.link.where
+		}
+		b.logUp.log(b.log, slog.LevelInfo, "connected to NATS", "server", server)
 	}
 	signal(b.look)
 }
@@ -69,7 +71,7 @@ func (b *Bus) down(err error, message string) {
 	b.state.Lock()
 	b.lastErr = err
 	b.state.Unlock()
-	b.logLink.log(b.log, slog.LevelWarn, message, "server", b.where(), "err", err)
+	b.logLink.log(b.log, slog.LevelWarn, message, "server", b.link.where, "err", err)
 	signal(b.wake)
 }
 
@@ -81,7 +83,7 @@ func (b *Bus) keep(opts []nats.Option) {
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout),
-		jetstream.WithPublishAsyncMaxPending(2*(windows[Alert]+windows[Flow])),
+		jetstream.WithPublishAsyncMaxPending(2*allWindows),
 		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) {
 			b.results <- result{message: m, duplicate: ack.Duplicate}
 		}),
@@ -91,6 +93,7 @@ func (b *Bus) keep(opts []nats.Option) {
 		return
 	}
 	b.nc, b.js = nc, js
+	b.link.set(nc, js)
 	if nc.IsConnected() {
 		b.connected.Store(true)
 	}
@@ -121,7 +124,7 @@ func (b *Bus) keep(opts []nats.Option) {
 // connect returns the connection, which may not be up yet, or nil if the bus was closed.
 func (b *Bus) connect(opts []nats.Option) *nats.Conn {
 	for {
-		nc, err := nats.Connect(strings.Join(b.cfg.Servers, ","), opts...)
+		nc, err := nats.Connect(b.cfg.first(), opts...)
 		if err == nil {
 			return nc
 		}

@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// outbox keeps messages on disk until the bus has them: a queue of alerts and a queue of flows that share one bound. A queue
+// outbox keeps messages on disk until the bus has them: a queue of alerts, one of flows and one of events of
+// drops, which share one bound. A queue
 // is a row of segment files; records are appended to the newest and numbered without gaps, and a segment goes when all of it
-// was acknowledged. When an alert needs room, the oldest segment of flows goes, then the oldest of alerts; a flow takes the
-// place of older flows only.
+// was acknowledged. When an alert needs room, the oldest segment of flows goes, then the oldest of drops, then of
+// alerts; a drop takes the place of flows and older drops, a flow that of older flows.
 //
 // Any goroutine may append; next and acknowledge are for one goroutine. No method waits for the disk longer than a write(2)
 // takes, but sync, which holds no lock meanwhile.
@@ -29,21 +30,22 @@ type outbox struct {
 	log     *slog.Logger
 
 	mu       sync.Mutex
-	queues   [2]queue // Alert and Flow
+	queues   [laneCount]queue
 	bytes    int64
 	buffer   []byte     // of append
-	unsynced []*os.File // full segments of alerts that wait for sync, which closes them
-	dirty    bool       // an alert was written since sync
-	created  bool       // a segment was created since sync
+	unsynced []*os.File // full segments, but of flows, that wait for sync, which closes them
+	created  bool       // a segment, but of flows, was created since sync
 	closed   bool
 	cursor   *os.File
-	saved    [2]uint64
+	saved    cursor
 	health   OutboxStats
 }
 
 // queue is one kind of messages.
 type queue struct {
 	name         string
+	durable      bool       // sync is for it
+	dirty        bool       // file has what is not known to be synced
 	segments     []*segment // oldest first
 	file         *os.File   // newest segment, if it takes records
 	next         uint64     // number of the next record
@@ -74,6 +76,7 @@ type reader struct {
 }
 
 var (
+	evictions   = [laneCount]Kind{Flow, Drop, Alert} // who goes first when room is needed
 	errFull     = errors.New("outbox is full")
 	errTooLarge = errors.New("larger than a message may be")
 )
@@ -89,7 +92,9 @@ func openOutbox(dir string, limit int64, log *slog.Logger) (*outbox, error) {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
 	o := &outbox{dir: dir, limit: limit, segment: min(max(limit/64, 64<<10), 1<<20), log: log}
-	o.queues[Alert].name, o.queues[Flow].name = "alert", "flow"
+	for k := range o.queues {
+		o.queues[k].name, o.queues[k].durable = Kind(k).String(), Kind(k) != Flow
+	}
 	if err := o.openCursor(); err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
@@ -99,9 +104,9 @@ func openOutbox(dir string, limit int64, log *slog.Logger) (*outbox, error) {
 			return nil, fmt.Errorf("outbox: %w", err)
 		}
 	}
-	for k := range o.queues {
-		for o.bytes > o.limit && len(o.queues[Flow-Kind(k)].segments) > 0 { // it was larger: flows go first
-			o.evict(&o.queues[Flow-Kind(k)])
+	for _, k := range evictions {
+		for o.bytes > o.limit && len(o.queues[k].segments) > 0 { // it was larger
+			o.evict(&o.queues[k])
 		}
 	}
 	return o, nil
@@ -220,29 +225,39 @@ func (o *outbox) append(k Kind, r *record, sync bool) error {
 		return ErrClosed
 	}
 	for o.bytes+size > o.limit {
-		switch {
-		case len(o.queues[Flow].segments) > 0:
-			o.evict(&o.queues[Flow])
-		case k == Alert && len(o.queues[Alert].segments) > 0:
-			o.evict(&o.queues[Alert])
-		default:
+		if !o.room(k) {
 			return errFull
 		}
 	}
 	err := o.write(k, r)
-	for k == Alert && diskFull(err) && len(o.queues[Flow].segments) > 0 { // also on a full disk flows go first
+	for k != Flow && diskFull(err) && len(o.queues[Flow].segments) > 0 { // also on a full disk flows go first
 		o.evict(&o.queues[Flow])
 		err = o.write(k, r)
 	}
 	if err != nil || !sync {
 		return err
 	}
-	err = o.queues[k].file.Sync()
+	q := &o.queues[k]
+	err = q.file.Sync()
 	if o.created {
 		err = errors.Join(err, syncFolder(o.dir))
 	}
-	o.dirty, o.created = false, false
+	q.dirty, o.created = false, false
 	return err
+}
+
+// room evicts what may make room for a record, one segment. It reports whether there was one.
+func (o *outbox) room(k Kind) bool {
+	for _, other := range evictions {
+		if q := &o.queues[other]; len(q.segments) > 0 {
+			o.evict(q)
+			return true
+		}
+		if other == k {
+			return false
+		}
+	}
+	return false
 }
 
 func diskFull(err error) bool {
@@ -271,7 +286,7 @@ func (o *outbox) write(k Kind, r *record) error {
 	s.last = r.number
 	o.bytes += size
 	q.next++
-	o.dirty = o.dirty || k == Alert
+	q.dirty = true
 	return nil
 }
 
@@ -288,15 +303,15 @@ func (o *outbox) rotate(q *queue, k Kind, size int64) error {
 	if err != nil {
 		return err
 	}
-	q.file = f
+	q.file, q.dirty = f, false
 	q.segments = append(q.segments, s)
-	o.created = o.created || k == Alert
+	o.created = o.created || q.durable
 	return nil
 }
 
 // retire ends writing to the newest segment.
 func (o *outbox) retire(q *queue) {
-	if q == &o.queues[Alert] && o.dirty {
+	if q.durable && q.dirty {
 		o.unsynced = append(o.unsynced, q.file)
 	} else {
 		q.file.Close()
@@ -455,19 +470,25 @@ func (o *outbox) waiting(k Kind) uint64 {
 	return o.queues[k].next - 1 - o.queues[k].read
 }
 
-// sync makes what alerts were written so far safe from a power cut.
+// sync makes what was written so far, but flows, safe from a power cut.
 func (o *outbox) sync() error {
 	o.mu.Lock()
-	full, current, created := o.unsynced, o.queues[Alert].file, o.created
-	o.unsynced, o.dirty, o.created = nil, false, false
+	full, created := o.unsynced, o.created
+	o.unsynced, o.created = nil, false
+	var current []*os.File
+	for k := range o.queues {
+		if q := &o.queues[k]; q.durable && q.dirty && q.file != nil {
+			current = append(current, q.file)
+		}
+	}
 	o.health.Syncs++
 	o.mu.Unlock()
 	var failed error
 	for _, f := range full {
 		failed = errors.Join(failed, f.Sync(), f.Close())
 	}
-	if current != nil {
-		if err := current.Sync(); !errors.Is(err, os.ErrClosed) {
+	for _, f := range current {
+		if err := f.Sync(); !errors.Is(err, os.ErrClosed) {
 			failed = errors.Join(failed, err)
 		}
 	}
@@ -486,9 +507,12 @@ func syncFolder(dir string) error {
 	return f.Sync()
 }
 
-// The cursor file holds what was acknowledged: two numbers and their CRC-32C, little-endian. It is overwritten in place: 20
-// bytes do not tear in a crash of the process, and if a power cut tears them, messages are sent again.
-const cursorSize = 20
+// cursor is what was acknowledged, by kind. In its file are the numbers and their CRC-32C, little-endian; a file with the first
+// two only is of a version that knew no drops. It is overwritten in place: so few bytes do not tear in a crash of the process,
+// and if a power cut tears them, messages are sent again.
+type cursor [laneCount]uint64
+
+const cursorSize, oldCursorSize = 8*laneCount + 4, 8*2 + 4
 
 func (o *outbox) openCursor() error {
 	path := filepath.Join(o.dir, "cursor")
@@ -511,10 +535,14 @@ func (o *outbox) openCursor() error {
 }
 
 func (o *outbox) readCursor(b []byte) bool {
-	if len(b) != cursorSize || binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli) {
+	if len(b) != cursorSize && len(b) != oldCursorSize {
 		return false
 	}
-	for k := range o.queues {
+	numbers := b[:len(b)-4]
+	if binary.LittleEndian.Uint32(b[len(numbers):]) != crc32.Checksum(numbers, castagnoli) {
+		return false
+	}
+	for k := range len(numbers) / 8 {
 		o.queues[k].acknowledged = binary.LittleEndian.Uint64(b[8*k:])
 		o.saved[k] = o.queues[k].acknowledged
 	}
@@ -524,7 +552,7 @@ func (o *outbox) readCursor(b []byte) bool {
 // saveCursor writes what was acknowledged, if that changed. If it cannot, a crash leads to messages being sent again.
 func (o *outbox) saveCursor() error {
 	o.mu.Lock()
-	now := [2]uint64{o.queues[Alert].acknowledged, o.queues[Flow].acknowledged}
+	now := o.acknowledged()
 	o.mu.Unlock()
 	if now == o.saved {
 		return nil
@@ -538,9 +566,18 @@ func (o *outbox) saveCursor() error {
 	return nil
 }
 
-func (o *outbox) writeCursor(now [2]uint64) error {
-	b := binary.LittleEndian.AppendUint64(nil, now[Alert])
-	b = binary.LittleEndian.AppendUint64(b, now[Flow])
+func (o *outbox) acknowledged() (now cursor) {
+	for k := range o.queues {
+		now[k] = o.queues[k].acknowledged
+	}
+	return now
+}
+
+func (o *outbox) writeCursor(now cursor) error {
+	var b []byte
+	for _, number := range now {
+		b = binary.LittleEndian.AppendUint64(b, number)
+	}
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	_, err := o.cursor.WriteAt(b, 0)
 	return err
@@ -601,5 +638,5 @@ func (o *outbox) counts(k Kind) (inherited, evicted, damaged uint64) {
 func (o *outbox) unsaved() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.saved != [2]uint64{o.queues[Alert].acknowledged, o.queues[Flow].acknowledged}
+	return o.saved != o.acknowledged()
 }

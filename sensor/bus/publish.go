@@ -15,7 +15,9 @@ import (
 
 // windows are how many messages of a kind are on their way at once: what a server 10 ms away acknowledges 25 000 alerts or
 // 100 000 flows a second with.
-var windows = [2]int{Alert: 256, Flow: 1024}
+var windows = [laneCount]int{Alert: 256, Flow: 1024, Drop: 256}
+
+const allWindows = 256 + 1024 + 256
 
 const (
 	windowBytes = 8 << 20
@@ -42,7 +44,7 @@ type result struct {
 	err       error
 }
 
-// lane is a kind's way to the server. Alerts and flows each have theirs, so that a stream that fails stops only its own.
+// lane is a kind's way to the server. Alerts, flows and drops each have theirs, so that a stream that fails stops only its own.
 type lane struct {
 	kind    Kind
 	order   uint64
@@ -58,7 +60,7 @@ type lane struct {
 // publisher moves messages from the outbox and from memory to the server. It is one goroutine.
 type publisher struct {
 	*Bus
-	lanes [2]lane
+	lanes [laneCount]lane
 	air   map[*nats.Msg]*flight
 	saved time.Time // when the cursor was written
 }
@@ -66,7 +68,9 @@ type publisher struct {
 // publish runs until the bus is closed.
 func (b *Bus) publish() {
 	p := &publisher{Bus: b, air: map[*nats.Msg]*flight{}}
-	p.lanes[Alert].kind, p.lanes[Flow].kind = Alert, Flow
+	for k := range p.lanes {
+		p.lanes[k].kind = Kind(k)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -91,7 +95,7 @@ func (b *Bus) publish() {
 		for k := range p.lanes {
 			p.fill(&p.lanes[k], now)
 		}
-		p.sendHealth()
+		p.sendBrief()
 		more := p.spill(now)
 		timer.Reset(p.saveCursor(now))
 		if more {
@@ -266,15 +270,15 @@ func (p *publisher) finish(l *lane, f *flight) {
 	p.flying[l.kind].Add(-1)
 }
 
-// sendHealth publishes health messages.
-func (p *publisher) sendHealth() {
-	for len(p.health) > 0 {
-		r := <-p.health
-		if !p.open.Load() || p.nc.PublishMsg(p.message(Health, &r)) != nil {
-			p.counts[Health].dropped[Offline].Add(1)
+// sendBrief publishes health messages and reports of gates.
+func (p *publisher) sendBrief() {
+	for len(p.brief) > 0 {
+		r := <-p.brief
+		if !p.open.Load() || p.nc.PublishMsg(p.message(r.kind, &r.record)) != nil {
+			p.counts[r.kind].dropped[Offline].Add(1)
 			continue
 		}
-		p.counts[Health].published.Add(1)
+		p.counts[r.kind].published.Add(1)
 	}
 }
 

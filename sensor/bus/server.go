@@ -215,7 +215,7 @@ func writeFile(path, content string) error {
 		return err
 	}
 	_, err = f.WriteString(content)
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

@@ -72,4 +72,8 @@ func (n names) alert(analyzer, severity string) string {
 	return n.subject("alert." + Token(analyzer) + "." + Token(severity))
 }
 
+func (n names) drop(event string) string { return n.subject("drop." + Token(event)) }
+
+func (n names) command(command string) string { return "weir.v1." + n.site + ".cmd." + Token(command) }
+
 func (n names) stream(kind string) string { return "WEIR_" + kind + "_" + n.site }
