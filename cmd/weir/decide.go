@@ -405,6 +405,7 @@ func (d *decider) hold(p *enforce.Panic) {
 		return
 	}
 	d.panicked = p.Generation
+	d.policy.After(p.Generation)
 	if p.Held {
 		d.tell(d.policy.Panic(p.By, now()))
 	} else {

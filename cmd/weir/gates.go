@@ -133,10 +133,25 @@ func (g *gates) see(s bus.Signed) {
 	if signer == "" {
 		signer = s.Signer
 	}
-	g.batch = append(g.batch, enforce.Instruction{Key: s.Key, Body: s.Body, Err: s.Err, Deleted: s.Deleted, Signer: signer})
+	g.batch = append(g.batch, enforce.Instruction{
+		Key: s.Key, Body: s.Body, Err: s.Err, Guard: signatureGuard(s.Err), Deleted: s.Deleted, Signer: signer,
+	})
 	if !g.whole || len(g.batch) >= 1024 {
 		g.hand()
 	}
+}
+
+// signatureGuard is the guard that refuses what is not to be believed.
+func signatureGuard(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, bus.ErrForged):
+		return "forged"
+	case errors.Is(err, bus.ErrUntrusted):
+		return "untrusted"
+	}
+	return "unsigned"
 }
 
 func (g *gates) seen(complete bool) {

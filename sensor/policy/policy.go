@@ -171,6 +171,11 @@ func (p *Policy) next() uint64 {
 	return p.generation
 }
 
+// After has all generations to come be above one that somebody else used, as that of a panic's end is.
+func (p *Policy) After(generation uint64) {
+	p.generation = max(p.generation, min(generation, maxGeneration/2))
+}
+
 // put makes a drop wanted, in place of what had its key.
 func (p *Policy) put(d *Drop, since int64) {
 	key := d.Key()
