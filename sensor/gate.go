@@ -79,7 +79,7 @@ func (e *Engine) Gate(r *GateReport) {
 	g.stats.Drops += uint64(len(r.Drops))
 	g.stats.Samples += uint64(len(r.Samples))
 	for i := range r.Drops {
-		g.add(&r.Drops[i])
+		g.add(&r.Drops[i], r.Time)
 	}
 	g.stats.SamplesLost += uint64(len(r.Samples) - len(samples))
 	if g.samples+len(samples) > gateSamples {
@@ -90,8 +90,8 @@ func (e *Engine) Gate(r *GateReport) {
 	g.sampled.Take(&read)
 }
 
-// add keeps what met a drop for the next tick.
-func (g *gate) add(d *GateDrop) {
+// add keeps what met a drop for the next tick, at the time of the report if it does not say when.
+func (g *gate) add(d *GateDrop, at int64) {
 	if d.Shadow {
 		g.stats.ShadowPackets += d.Packets
 		g.stats.ShadowBytes += d.Bytes
@@ -104,6 +104,9 @@ func (g *gate) add(d *GateDrop) {
 		return
 	}
 	g.drops = append(g.drops, *d)
+	if d.Last <= 0 {
+		g.drops[len(g.drops)-1].Last = at
+	}
 }
 
 // take makes what was gathered a part of the epoch. Alerts that are open know whom their drops defend, and stay open.
