@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"weir/bpf"
 )
@@ -38,16 +37,32 @@ func Open(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []s
 // ClearAll ends all drops at an interface ("": at all that have pinned gates), whether or not an agent runs: those of pinned gates,
 // and our table of nftables. Peers and never-lists stay, and so do the gates.
 func ClearAll(iface, pins string) error {
-	return errors.New("not built")
+	names := []string{iface}
+	if iface == "" {
+		names = bpf.Pinned(pins)
+	}
+	var wrong error
+	for _, name := range names {
+		_, err := bpf.ClearPinned(name, pins)
+		wrong = errors.Join(wrong, err)
+	}
+	return wrong
 }
 
 // Detach takes gates off an interface ("": off all that have pinned ones), with their pins, and removes our table of nftables.
 func Detach(iface, pins string) error {
-	return errors.New("not built")
+	names := []string{iface}
+	if iface == "" {
+		names = bpf.Pinned(pins)
+	}
+	var wrong error
+	for _, name := range names {
+		_, err := bpf.Detach(name, pins)
+		wrong = errors.Join(wrong, err)
+	}
+	return wrong
 }
 
 func openNFTables(Config, string, bool, *slog.Logger) (Table, []string, error) {
 	return nil, nil, errors.New("mode nftables is not built")
 }
-
-func openGate(Config, string, bpf.Mode, bool) (Table, []string, error) { return nil, nil, os.ErrInvalid }

@@ -1,7 +1,10 @@
 package enforce
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"weir/sensor/policy"
@@ -34,11 +37,12 @@ type Status struct {
 	Whole      time.Time     `json:"whole,omitzero"`      // last whole read of the bus
 	Saved      time.Time     `json:"saved,omitzero"`      // the state file
 
-	Applied  uint64            `json:"applied"` // receipts, by state
-	Expired  uint64            `json:"expired"`
-	Removed  uint64            `json:"removed"`
-	Refusals map[string]uint64 `json:"refusals"` // by guard, receipts or not
-	Unhit    uint64            `json:"unhit"`    // hits that Hits could not tell because nobody asked
+	Applied   uint64            `json:"applied"` // receipts, by state
+	Expired   uint64            `json:"expired"`
+	Removed   uint64            `json:"removed"`
+	Refusals  map[string]uint64 `json:"refusals"`  // by guard, receipts or not
+	Unasked   uint64            `json:"unasked"`   // drops whose hits were not told because nobody called Hits
+	Forgotten uint64            `json:"forgotten"` // tombstones that had to go before their end
 
 	Totals []Total `json:"totals"`
 	Counts []Count `json:"counts"`
@@ -81,4 +85,106 @@ type Hit struct {
 	Packets uint64
 	Bytes   uint64
 	Last    int64 // unix ns
+}
+
+// Status tells how it stands. Any goroutine; it waits while the kernel is read or written, and walks all known keys.
+func (e *Enforcer) Status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.status
+	s.Known, s.Refused, s.Refusals = len(e.records), map[string]int{}, maps.Clone(s.Refusals)
+	s.Totals, s.Counts = slices.Clone(s.Totals), slices.Clone(s.Counts)
+	for _, r := range e.records {
+		s.count(r)
+	}
+	if e.panic != nil && e.panic.Held {
+		held := *e.panic
+		s.Held = &held
+	}
+	if last := e.lastWhole(); e.o.Now().Sub(last) > e.o.Fresh {
+		s.Stale = last
+	}
+	var texts []string
+	for _, what := range slices.Sorted(maps.Keys(e.errors)) {
+		texts = append(texts, what+": "+e.errors[what])
+	}
+	s.Error = strings.Join(texts, "; ")
+	return s
+}
+
+func (e *Enforcer) lastWhole() time.Time {
+	if e.status.Whole.IsZero() {
+		return e.begun
+	}
+	return e.status.Whole
+}
+
+func (s *Status) count(r *record) {
+	if r.wanted() {
+		s.Wanted++
+	}
+	if r.missing && r.wanted() {
+		s.Missing++
+	}
+	switch r.stand {
+	case inForce:
+		s.Enforced++
+		if r.want.Shadow {
+			s.Shadow++
+		}
+	case refused:
+		s.Refused[r.guard]++
+	case failed, waiting:
+		s.Failed++
+	case pending:
+		s.Pending++
+	}
+}
+
+// List shows all that is known, tombstones too, in no order. Any goroutine; each may call the Enforcer, and must not change the drops.
+func (e *Enforcer) List(each func(*policy.Drop, State)) {
+	e.mu.Lock()
+	type item struct {
+		drop  *policy.Drop
+		state State
+	}
+	list := make([]item, 0, len(e.records))
+	for _, r := range e.records {
+		list = append(list, item{r.drop, r.state()})
+	}
+	e.mu.Unlock()
+	for _, i := range list {
+		each(i.drop, i.state)
+	}
+}
+
+func (r *record) state() State {
+	s := State{State: standings[r.stand], Packets: r.packets, Bytes: r.bytes, Last: r.last, Since: r.since, Missing: r.missing && r.wanted()}
+	switch r.stand {
+	case inForce:
+		if r.want.Shadow {
+			s.State = "shadow"
+		}
+	case refused:
+		s.Guard, s.Error = r.guard, r.why
+	case failed:
+		s.Error = r.why
+	case void:
+		s.Guard = "panic"
+	case pending, removed:
+		s.Guard = r.drop.Guard
+	}
+	return s
+}
+
+// Hits are all drops that were met since the call before, as far as the kernel was read meanwhile. Any goroutine, one caller.
+func (e *Enforcer) Hits() []Hit {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := make([]Hit, 0, len(e.hits))
+	for _, h := range e.hits {
+		list = append(list, *h)
+	}
+	clear(e.hits)
+	return list
 }

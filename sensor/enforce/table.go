@@ -56,6 +56,17 @@ func EntryOf(d *policy.Drop) Entry {
 	return Entry{d.Key(), d.Effect(), d.Action == policy.Shadow, d.Rate, d.Canary, d.Until}
 }
 
+// is reports whether the kernel does what is wanted. Its clock is not ours: a second is no difference, and neither is a canary
+// that is over.
+func (e Entry) is(have Entry, now int64) bool {
+	if e.Canary <= now+1 && have.Canary <= now+1 {
+		e.Canary, have.Canary = 0, 0
+	}
+	near := func(a, b int64) bool { return a-b <= 1 && b-a <= 1 }
+	return e.Key == have.Key && e.Action == have.Action && e.Shadow == have.Shadow && e.Rate == have.Rate &&
+		near(e.Canary, have.Canary) && near(e.Until, have.Until)
+}
+
 // Held is an entry of the kernel, with what met it since it was put there.
 type Held struct {
 	Entry
