@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"pgregory.net/rapid"
+
+	"weir/decode"
 )
 
 func TestBinaryRoundTrip(t *testing.T) {
@@ -52,6 +54,8 @@ func exampleBinary() []byte {
 	for seed := 0; ; seed++ {
 		e := merged(3, rapid.SliceOfN(rapid.Custom(anyStep), 12, 12).Example(seed))
 		if min(len(e.Services), len(e.Sources), len(e.Suspects), len(e.Normals), len(e.Prints)) > 0 {
+			e.Peers = []Peer{{v4(1), 4}, {v4(2), 4}}
+			gated(e, []GateDrop{rapid.Custom(anyDrop).Example(1), rapid.Custom(anyDrop).Example(2)}, []*decode.Packet{rapid.Custom(anyPacket).Example(3)})
 			b, _ := e.AppendBinary(nil)
 			return b
 		}
@@ -90,7 +94,8 @@ func FuzzEpoch(f *testing.F) {
 			return
 		}
 		size := cap(e.Services)*int(unsafe.Sizeof(Service{})) + cap(e.Sources)*int(unsafe.Sizeof(Source{})) +
-			(cap(e.Suspects)+cap(e.Normals))*int(unsafe.Sizeof(Header{})) + cap(e.Prints)*int(unsafe.Sizeof(Print{}))
+			(cap(e.Suspects)+cap(e.Normals))*int(unsafe.Sizeof(Header{})) + cap(e.Prints)*int(unsafe.Sizeof(Print{})) +
+			cap(e.Peers)*int(unsafe.Sizeof(Peer{})) + cap(e.Gate.Drops)*int(unsafe.Sizeof(GateDrop{})) + cap(e.Gate.Services)*int(unsafe.Sizeof(GateService{}))
 		if size > 16*len(b) {
 			t.Fatalf("%d bytes made of %d", size, len(b))
 		}
