@@ -9,8 +9,8 @@ import (
 )
 
 // Add takes a drop that a human, or a program on his behalf, asks for: By, Reason, Until, Scope with its target, and Action
-// (default: drop, for a service limit). The other fields are the policy's and are overwritten. It passes the same guards;
-// only what an alert's evidence must show is taken from the human's word.
+// (default: drop, for a service limit; shadow: Would is only counted). The other fields are the policy's and are overwritten.
+// It passes the same guards; only what an alert's evidence must show is taken from the human's word.
 func (p *Policy) Add(d Drop, now int64) []Decision {
 	out := p.Advance(now)
 	d.By = clip(d.By, maxName)
@@ -19,10 +19,16 @@ func (p *Policy) Add(d Drop, now int64) []Decision {
 	}
 	d.Reason = clip(d.Reason, maxReason)
 	d.Created, d.Canary, d.Alert, d.ReturnPath, d.Approved = p.unix(), 0, clip(d.Alert, maxName), "", ""
+	shadow := d.Action == Shadow
+	if shadow {
+		d.Action = d.Would
+	}
 	d.Siblings, d.Strikes, d.Extended, d.Would = 0, 0, 0, NoAction
 	p.plain(&d)
 	c := &candidate{drop: &d, since: p.now}
-	p.act(c, d.Action, d.Rate)
+	if p.act(c, d.Action, d.Rate); shadow && d.Action != Shadow {
+		d.Action, d.Would = Shadow, d.Action
+	}
 	decided, _, _ := p.decide(c)
 	return append(out, decided)
 }

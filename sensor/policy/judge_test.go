@@ -373,6 +373,8 @@ func TestByHand(t *testing.T) {
 		{byHand("192.0.2.33/30", Drop{}), "prefix.192.0.2.32_30 drop"},
 		{byHand("::ffff:192.0.2.40", Drop{Action: LimitNew}), "address.192.0.2.40 limit_new 10"},
 		{byHand("192.0.2.41", Drop{Action: LimitNew, Rate: 3}), "address.192.0.2.41 limit_new 3"},
+		{byHand("192.0.2.44", Drop{Action: Shadow}), "address.192.0.2.44 shadow of drop"},
+		{byHand("192.0.2.43", Drop{Action: Shadow, Would: LimitNew}), "address.192.0.2.43 shadow of limit_new 10"},
 		{byHand("", Drop{Scope: ScopeService, Service: &Service{IP: addr("198.51.100.1"), Port: 80, Protocol: "tcp"}}), "service.198.51.100.1.tcp.80 limit 200"},
 	} {
 		c.in.Until += 600
