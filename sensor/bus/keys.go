@@ -378,8 +378,8 @@ func parseTrusted(path string, b []byte) (map[string]string, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		public, name, _ := strings.Cut(line, " ")
-		name = strings.TrimSpace(name)
+		public := strings.Fields(line)[0]
+		name := strings.TrimSpace(line[len(public):])
 		err := checkTrusted(public, name)
 		if _, twice := trusted[public]; err == nil && twice {
 			err = fmt.Errorf("%s is listed twice", public)

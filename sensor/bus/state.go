@@ -16,6 +16,8 @@ import (
 
 const (
 	bucketMiB    = 128              // of a site's state; a value of a drop takes 1 to 2 KiB
+	reserveMiB   = 8                // of it, which only keys that are there may take
+	weighEvery   = 64               // writes; as many take the reserve at most
 	stateTimeout = 10 * time.Second // of a write
 	lookEvery    = 3 * time.Second  // whether the bucket is what the watch has seen
 	lookGrace    = 250 * time.Millisecond
@@ -33,9 +35,11 @@ type State struct {
 	keys *Keys
 	name string // of the bucket
 
-	mu      sync.Mutex
-	bucket  jetstream.KeyValue // as it was found last
-	cleaned time.Time
+	mu        sync.Mutex
+	bucket    jetstream.KeyValue // as it was found last
+	cleaned   time.Time
+	unweighed int    // writes since the bucket was weighed
+	bytes     uint64 // then
 }
 
 // Signed is an entry of the bucket.
@@ -100,7 +104,7 @@ func bucketRemedy(err error) string {
 	if errors.As(err, &api) {
 		switch {
 		case strings.Contains(api.Description, "maximum bytes"):
-			return fmt.Sprintf(": it holds its %d MiB; remove drops, or lower policy.max_drops", bucketMiB)
+			return ": " + errHeld.Error()
 		case strings.Contains(api.Description, "resources"), strings.Contains(api.Description, "storage"):
 			return fmt.Sprintf(": it needs %d MiB: raise nats.store_mib, or give the server more room", bucketMiB)
 		}
@@ -121,6 +125,9 @@ func (s *State) Put(ctx context.Context, key string, body []byte) error {
 		return err
 	}
 	err = s.write(ctx, key, func(ctx context.Context, kv jetstream.KeyValue) error {
+		if err := s.weigh(ctx, kv, key); err != nil {
+			return err
+		}
 		_, err := kv.Put(ctx, key, value)
 		return err
 	})
@@ -132,6 +139,38 @@ func (s *State) Put(ctx context.Context, key string, body []byte) error {
 	return nil
 }
 
+// errHeld: the bucket is full.
+var errHeld = fmt.Errorf("it holds its %d MiB; remove drops, or lower policy.max_drops", bucketMiB)
+
+// weigh tells whether there is room for a key. What is left of the last is for those that are there: the end of a drop must
+// always find its place.
+func (s *State) weigh(ctx context.Context, kv jetstream.KeyValue, key string) error {
+	s.mu.Lock()
+	due := s.unweighed%weighEvery == 0
+	s.unweighed++
+	s.mu.Unlock()
+	if due {
+		status, err := kv.Status(ctx)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.bytes = status.Bytes()
+		s.mu.Unlock()
+	}
+	s.mu.Lock()
+	full := s.bytes > (bucketMiB-reserveMiB)<<20
+	s.mu.Unlock()
+	if !full {
+		return nil
+	}
+	_, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return errHeld
+	}
+	return err
+}
+
 // Purge deletes a key whose value means nothing any more. It is not signed: readers take it for what anybody may have done.
 func (s *State) Purge(ctx context.Context, key string) error {
 	err := s.write(ctx, key, func(ctx context.Context, kv jetstream.KeyValue) error { return kv.Purge(ctx, key) })
@@ -140,7 +179,7 @@ func (s *State) Purge(ctx context.Context, key string) error {
 		return err
 	}
 	s.counts.writes.Add(1)
-	return s.clean(ctx)
+	return s.clean(ctx, time.Now())
 }
 
 func (s *State) write(ctx context.Context, key string, do func(context.Context, jetstream.KeyValue) error) error {
@@ -171,9 +210,8 @@ func (s *State) write(ctx context.Context, key string, do func(context.Context, 
 }
 
 // clean deletes what purged keys leave behind, from time to time.
-func (s *State) clean(ctx context.Context) error {
+func (s *State) clean(ctx context.Context, now time.Time) error {
 	s.mu.Lock()
-	now := time.Now()
 	due := now.Sub(s.cleaned) >= cleanEvery
 	if due {
 		s.cleaned = now
