@@ -8,9 +8,9 @@ import (
 	"weir/sensor/alert"
 )
 
-// Bounds of what a gate tells between two ticks. What is beyond is counted.
+// Bounds of what gates tell between two ticks. What is beyond is counted.
 const (
-	gateDrops   = 1 << 16 // drops that were hit
+	gateAlerts  = 1 << 16 // alerts whose drops were hit
 	gateSamples = 1 << 14 // sampled frames
 	sampleBytes = 128     // of a frame that are read
 )
@@ -41,98 +41,121 @@ type GateStats struct {
 	ShadowPackets, ShadowBytes uint64 // would have been dropped
 	Drops                      uint64 // entries of reports
 	Samples                    uint64
-	DropsLost                  uint64 // entries that did not fit between two ticks, or made no sense; their packets are counted
-	SamplesLost                uint64 // likewise
+	DropsLost                  uint64 // entries whose alert did not hear of them, or that made no sense: more alerts than fit, names too long
+	SamplesLost                uint64 // that did not fit between two ticks
 }
 
 // gate gathers reports until the next tick is judged.
 type gate struct {
 	mu      sync.Mutex
-	drops   []GateDrop
-	sampled tally.Gate
-	samples int // in sampled
+	told    tally.Gate
+	samples int                 // in told
+	hits    map[string]*gateHit // by alert
 	stats   GateStats
+}
+
+// gateHit is what the drops for one alert were hit by.
+type gateHit struct {
+	packets, bytes uint64
+	last           int64
 }
 
 // Gate takes in what a gate in front of this sensor dropped: it enters the epoch of the next tick that is judged. The
 // counters keep alerts of their drops open and what analyzers know of their victims; samples say where dropped packets
 // went, and are never taken for packets that were seen. Live engines only; any goroutine. Nothing of r is kept. It costs
-// the caller about 100 ns a sample.
+// the caller about 1 µs a drop and 0.1 a sample.
 func (e *Engine) Gate(r *GateReport) {
 	if !e.cfg.Live {
 		return
 	}
+	var told tally.Gate
+	lost := uint64(0)
+	for _, d := range r.Drops {
+		if d.Last <= 0 {
+			d.Last = r.Time
+		}
+		if !told.Add(d) {
+			lost++
+		}
+	}
 	samples := r.Samples[:min(len(r.Samples), gateSamples)]
-	var read tally.Gate
 	var p decode.Packet
 	for i := range samples {
 		s := &samples[i]
 		f := decode.Frame{Data: s.Frame[:min(len(s.Frame), sampleBytes)], Time: s.Time, Link: decode.LinkEthernet}
 		f.WireLen = uint32(min(max(s.WireLen, len(f.Data)), 1<<16))
 		e.decoder.Decode(&f, &p)
-		read.Sample(&p, min(s.Weight, 1<<32))
+		told.Sample(&p, min(s.Weight, 1<<32))
 	}
-	g := &e.gate
+	told.Settle()
+	e.gate.add(r, &told, lost, len(samples))
+}
+
+// add keeps a report for the next tick. More samples than fit are left out, those of earlier reports first come.
+func (g *gate) add(r *GateReport, told *tally.Gate, lost uint64, samples int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stats.Reports++
+	g.stats.Packets += told.Packets
+	g.stats.Bytes += told.Bytes
+	g.stats.ShadowPackets += told.ShadowPackets
+	g.stats.ShadowBytes += told.ShadowBytes
 	g.stats.Drops += uint64(len(r.Drops))
 	g.stats.Samples += uint64(len(r.Samples))
+	g.stats.DropsLost += lost
 	for i := range r.Drops {
-		g.add(&r.Drops[i], r.Time)
+		g.hit(&r.Drops[i], r.Time)
 	}
-	g.stats.SamplesLost += uint64(len(r.Samples) - len(samples))
-	if g.samples+len(samples) > gateSamples {
-		g.stats.SamplesLost += uint64(len(samples))
-		return
+	if g.samples+samples > gateSamples {
+		told.Unsample()
+		samples = 0
 	}
-	g.samples += len(samples)
-	g.sampled.Take(&read)
-}
-
-// add keeps what met a drop for the next tick, at the time of the report if it does not say when.
-func (g *gate) add(d *GateDrop, at int64) {
-	if d.Shadow {
-		g.stats.ShadowPackets += d.Packets
-		g.stats.ShadowBytes += d.Bytes
-	} else {
-		g.stats.Packets += d.Packets
-		g.stats.Bytes += d.Bytes
-	}
-	if len(g.drops) >= gateDrops {
-		g.stats.DropsLost++
-		return
-	}
-	g.drops = append(g.drops, *d)
-	if d.Last <= 0 {
-		g.drops[len(g.drops)-1].Last = at
+	g.samples += samples
+	g.stats.SamplesLost += uint64(len(r.Samples) - samples)
+	g.told.Take(told)
+	if len(g.told.Drops) > 2*tally.MaxGateDrops || len(g.told.Services) > 2*tally.MaxGateServices {
+		g.told.Settle()
 	}
 }
 
-// take makes what was gathered a part of the epoch. Alerts that are open know whom their drops defend, and stay open.
+// hit notes what met a drop for its alert.
+func (g *gate) hit(d *GateDrop, at int64) {
+	if d.Shadow || d.Alert == "" || d.Packets == 0 {
+		return
+	}
+	h := g.hits[d.Alert]
+	if h == nil {
+		if len(g.hits) >= gateAlerts {
+			g.stats.DropsLost++
+			return
+		}
+		if g.hits == nil {
+			g.hits = map[string]*gateHit{}
+		}
+		h = &gateHit{}
+		g.hits[d.Alert] = h
+	}
+	if d.Last > 0 {
+		at = d.Last
+	}
+	h.packets, h.bytes, h.last = h.packets+d.Packets, h.bytes+d.Bytes, max(h.last, at)
+}
+
+// take makes what was gathered a part of the epoch, and tells the alerts.
 func (g *gate) take(e *tally.Epoch, alerts *alert.Manager) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.drops) == 0 && g.samples == 0 {
+	if g.told.Empty() && len(g.hits) == 0 {
 		return
 	}
-	for i := range g.drops {
-		d := &g.drops[i]
-		kind, victim, port, proto := alerts.About(d.Alert)
-		if d.Kind = kind; !d.Victim.IsValid() {
-			d.Victim, d.Port, d.Proto = victim, port, proto
-		}
-		if !e.Gate.Add(*d) {
-			g.stats.DropsLost++
-		} else if !d.Shadow {
-			alerts.Block(d.Alert, d.Packets, d.Bytes, min(d.Last, e.End()))
-		}
-	}
-	e.Gate.Take(&g.sampled)
+	g.told.Explain(alerts.About)
+	e.Gate.Take(&g.told)
 	e.Gate.Settle()
-	clear(g.drops)
-	g.drops, g.samples = g.drops[:0], 0
-	g.sampled.Reset()
+	for id, h := range g.hits { // their order does not show: revisions are sorted
+		alerts.Block(id, h.packets, h.bytes, min(h.last, e.End()))
+	}
+	clear(g.hits)
+	g.told, g.samples = tally.Gate{}, 0
 }
 
 // Stats are the counters so far.

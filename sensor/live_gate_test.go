@@ -274,8 +274,8 @@ func TestGateBounded(t *testing.T) {
 	}
 	defer e.Close()
 	r := &GateReport{}
-	for i := range gateDrops/4 + 1 {
-		r.Drops = append(r.Drops, GateDrop{ID: fmt.Sprint(i), Packets: uint64(i % 9)})
+	for i := range gateAlerts + 1 {
+		r.Drops = append(r.Drops, GateDrop{ID: fmt.Sprint(i), Alert: fmt.Sprint(i), Packets: uint64(1 + i%9)})
 	}
 	r.Samples = slices.Repeat([]GateSample{{Frame: segment(1, 2, 3, 4, 5, 6, 2), Weight: 1}}, gateSamples/2+1)
 	var wg sync.WaitGroup
@@ -283,8 +283,8 @@ func TestGateBounded(t *testing.T) {
 		wg.Go(func() { e.Gate(r) })
 	}
 	wg.Wait()
-	if s := e.gate.Stats(); s.Reports != 4 || s.DropsLost != 4 || s.SamplesLost != 3*(gateSamples/2+1) || len(e.gate.drops) != gateDrops {
-		t.Errorf("%+v, %d kept", s, len(e.gate.drops))
+	if s := e.gate.Stats(); s.Reports != 4 || s.DropsLost != 4 || s.SamplesLost != 3*(gateSamples/2+1) || len(e.gate.hits) != gateAlerts || len(e.gate.told.Drops) > 2*tally.MaxGateDrops {
+		t.Errorf("%+v, %d alerts and %d drops kept", s, len(e.gate.hits), len(e.gate.told.Drops))
 	}
 	var epoch tally.Epoch
 	e.gate.take(&epoch, e.judge.alerts)
@@ -293,7 +293,7 @@ func TestGateBounded(t *testing.T) {
 	for i := range g.Drops {
 		told += g.Drops[i].Packets
 	}
-	if len(g.Drops) != tally.MaxGateDrops || told != g.Packets || e.gate.samples+len(e.gate.drops) != 0 {
+	if len(g.Drops) != tally.MaxGateDrops || told != g.Packets || e.gate.samples+len(e.gate.told.Drops)+len(e.gate.hits) != 0 {
 		t.Errorf("%d drops, %d of %d packets told", len(g.Drops), told, g.Packets)
 	}
 	e.cfg.Live = false

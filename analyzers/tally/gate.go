@@ -115,11 +115,29 @@ func (g *Gate) Add(d GateDrop) bool {
 		g.Bytes += d.Bytes
 	}
 	g.Drops = append(g.Drops, d)
+	g.serve(&d)
+	return true
+}
+
+// serve counts what met a drop for the service that it names.
+func (g *Gate) serve(d *GateDrop) {
 	if !d.Shadow && d.Victim.IsSingleIP() {
 		k := ServiceKey{Addr: decode.AddrFrom(d.Victim.Addr()), Port: d.Port, Proto: d.Proto, Ver: verOf(d.Victim.Addr())}
 		g.Services = append(g.Services, GateService{Key: k, Packets: d.Packets, Bytes: d.Bytes})
 	}
-	return true
+}
+
+// Explain says what the alerts of drops are about; a drop that names no victim defends that of its alert.
+func (g *Gate) Explain(about func(alert string) (kind string, victim netip.Prefix, port uint16, proto uint8)) {
+	for i := range g.Drops {
+		d := &g.Drops[i]
+		kind, victim, port, proto := about(d.Alert)
+		d.Kind = kind[:min(len(kind), MaxGateName)]
+		if !d.Victim.IsValid() && victim.IsValid() {
+			d.Victim, d.Port, d.Proto = plain(victim), port, proto
+			g.serve(d)
+		}
+	}
 }
 
 // Sample counts a sampled frame that was dropped and stands for so many of its size.
@@ -134,6 +152,15 @@ func (g *Gate) Sample(p *decode.Packet, weight uint64) {
 		k.Port = 0
 	}
 	g.Services = append(g.Services, GateService{Key: k, SampledPackets: weight, SampledBytes: weight * uint64(p.WireLen)})
+}
+
+// Unsample forgets what samples tell.
+func (g *Gate) Unsample() {
+	g.Unplaced = 0
+	g.Services = slices.DeleteFunc(g.Services, func(s GateService) bool { return s.Packets == 0 })
+	for i := range g.Services {
+		g.Services[i].SampledPackets, g.Services[i].SampledBytes = 0, 0
+	}
 }
 
 // Settle brings what was added in order, equal keys together, within the bounds.
@@ -177,18 +204,21 @@ func (g *Gate) merged(o *Gate) Gate {
 	return sum
 }
 
-// gather sorts a list and adds up entries of equal keys.
+// gather sorts a list and adds up entries of equal keys. Entries are large: their places are sorted.
 func gather[T any](list []T, compare func(a, b *T) int, merge func(a, b *T)) []T {
-	slices.SortStableFunc(list, func(a, b T) int { return compare(&a, &b) })
-	kept := list[:0]
-	for i := range list {
+	place := make([]int32, len(list))
+	for i := range place {
+		place[i] = int32(i)
+	}
+	slices.SortFunc(place, func(i, j int32) int { return cmp.Or(compare(&list[i], &list[j]), cmp.Compare(i, j)) })
+	kept := make([]T, 0, len(list))
+	for _, i := range place {
 		if n := len(kept); n > 0 && compare(&kept[n-1], &list[i]) == 0 {
 			merge(&kept[n-1], &list[i])
 		} else {
 			kept = append(kept, list[i])
 		}
 	}
-	clear(list[len(kept):])
 	return kept
 }
 

@@ -36,7 +36,7 @@ func (l *load) set(i int, now int64, b []byte) {
 
 func (l *load) run(t *Tables) {
 	t.Process(l.pkts, l.idx, l.ev, &l.out)
-	l.out.Contacts = l.out.Contacts[:0]
+	l.out.Contacts, l.out.Peers = l.out.Contacts[:0], l.out.Peers[:0]
 }
 
 // warm starts a measurement of the thread's CPU time, which other load on the machine disturbs least; call the result at
@@ -86,7 +86,7 @@ func benchmarkHit(b *testing.B, n int, record func(*Record)) {
 		} {
 			l.set(0, 1e9+int64(i)*1000+int64(j), f)
 			t.Process(l.pkts, l.idx[:1], l.ev, &l.out)
-			l.out.Contacts = l.out.Contacts[:0]
+			l.out.Contacts, l.out.Peers = l.out.Contacts[:0], l.out.Peers[:0]
 		}
 		p := &l.pkts[0]
 		names[i] = name{a: p.Key.A.Lo, hash: p.Hash, shard: p.Shard, reverse: p.Reverse}
