@@ -91,6 +91,7 @@ type Enforcer struct {
 
 	panic   *Panic // newest; nil: never any
 	heard   Panic  // newest of the bus
+	void    uint64 // drops of up to this generation are: that of the last panic
 	cleared bool   // of a panic that is held: the kernel is
 
 	reading  bool   // between Begin and Whole

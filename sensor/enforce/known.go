@@ -22,6 +22,7 @@ type knownHead struct {
 	Schema  string `json:"schema"`
 	Records int    `json:"records"` // lines that follow
 	Panic   *Panic `json:"panic,omitempty"`
+	Void    uint64 `json:"void,omitempty"` // generation up to which drops are
 }
 
 type savedRecord struct {
@@ -32,26 +33,21 @@ type savedRecord struct {
 
 // known is what goes into the state file. Its drops are shared, and not changed by anybody.
 type known struct {
-	panic *Panic
-	list  []struct {
-		drop    *policy.Drop
-		keep    int64
-		applied uint64
-	}
+	head knownHead
+	list []savedState
+}
+
+type savedState struct {
+	drop    *policy.Drop
+	keep    int64
+	applied uint64
 }
 
 // snapshot is what is known now. Quick.
 func (e *Enforcer) snapshot() *known {
-	k := &known{panic: e.panic}
-	k.list = append(k.list, make([]struct {
-		drop    *policy.Drop
-		keep    int64
-		applied uint64
-	}, len(e.records))...)
-	i := 0
+	k := &known{head: knownHead{KnownSchema, len(e.records), e.panic, e.void}}
 	for _, r := range e.records {
-		k.list[i].drop, k.list[i].keep, k.list[i].applied = r.drop, r.keep, r.applied
-		i++
+		k.list = append(k.list, savedState{r.drop, r.keep, r.applied})
 	}
 	return k
 }
@@ -81,7 +77,7 @@ func (e *Enforcer) save(now time.Time) {
 }
 
 func (k *known) write(path string) error {
-	b, err := appendLine(nil, &knownHead{KnownSchema, len(k.list), k.panic})
+	b, err := appendLine(nil, &k.head)
 	for i := range k.list {
 		if err != nil {
 			return err
@@ -121,7 +117,7 @@ func (e *Enforcer) load() error {
 		e.adopting = true
 		return os.Rename(e.knownPath(), aside)
 	}
-	e.panic = head.Panic
+	e.panic, e.void = head.Panic, head.Void
 	for _, r := range list {
 		if len(e.records) < e.maxKnown() || r.drop.State == policy.Requested && e.forgetTombstones() {
 			e.records[r.want.Key] = r
@@ -143,7 +139,7 @@ func parseKnown(b []byte) (head knownHead, list []*record, err error) {
 	if head.Schema != KnownSchema {
 		return head, nil, fmt.Errorf("line 1: schema %q, want %q", head.Schema, KnownSchema)
 	}
-	if p := head.Panic; p != nil && (p.Schema != PanicSchema || p.Generation == 0 || p.Generation > maxGeneration) {
+	if p := head.Panic; p != nil && (p.Schema != PanicSchema || p.Generation == 0 || p.Generation > maxGeneration) || head.Void > maxGeneration {
 		return head, nil, errors.New("line 1: panic is none")
 	}
 	keys := map[string]bool{}

@@ -17,7 +17,7 @@ func (e *Enforcer) settle(r *record, now time.Time) {
 		stand = removed
 	case d.State == policy.Expired || d.Until <= now.Unix():
 		stand = ended
-	case e.panic != nil && d.Generation <= e.panic.Generation:
+	case d.Generation <= e.void:
 		stand = void
 	case d.State == policy.Pending:
 		stand = pending
@@ -446,6 +446,9 @@ func (e *Enforcer) panicked(p *Panic, write bool, now time.Time) bool {
 		return false
 	}
 	p.Schema = PanicSchema
+	if p.Held || e.panic == nil { // of a panic that was not seen here only the end is known
+		e.void = p.Generation
+	}
 	e.panic, e.cleared, e.dirty = p, false, true
 	if write && e.o.Dir != "" {
 		e.trouble("file of a panic", now, WritePanic(e.panicPath(), *p))
