@@ -45,6 +45,7 @@ func openAs(t testing.TB, cfg Config, sensor string) *Bus {
 }
 
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	s := run(t, nil)
 	k := keys(t)
 	one, two := openAs(t, outside(s.ClientURL()), "one"), openAs(t, outside(s.ClientURL()), "two")

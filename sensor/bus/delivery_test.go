@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,7 +144,7 @@ func balanced(t testing.TB, b *Bus) {
 	}
 }
 
-// write is a process that publishes alerts as fast as it can until it is killed, and says which are safe.
+// write is a process that publishes alerts, each with an event of a drop, as fast as it can until it is killed, and says which are safe.
 func write(dir, server, round string) {
 	cfg := embedded()
 	if server != "" {
@@ -157,6 +158,10 @@ func write(dir, server, round string) {
 	for i := 0; ; i++ {
 		id := fmt.Sprintf("%s-%d.1", round, i)
 		if err := b.Alert("scan", "high", id, fmt.Appendf(nil, `{"id":%q,"fill":"%0*d"}`, id, i%700, 0)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		if err := b.Drop("applied", id, []byte("{}")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -229,7 +234,7 @@ func TestKilledWithoutServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "published", 20*time.Second, published(b, Alert, uint64(len(safe))))
+	until(t, "published", 20*time.Second, b.idle)
 	balanced(t, b)
 	closeBus(t, b)
 	if torn := b.Stats().Outbox; torn.Damaged > 0 {
@@ -237,6 +242,8 @@ func TestKilledWithoutServer(t *testing.T) {
 	}
 	ids, messages := stored(t, s.ClientURL(), "WEIR_ALERTS_kill")
 	checkKilled(t, safe, ids, rounds)
+	drops, _ := stored(t, s.ClientURL(), "WEIR_DROPS_kill")
+	checkKilled(t, safe, drops, rounds)
 	// The order is that of the writers, and so are their sequences.
 	boots, last := map[string]bool{}, 0
 	for i, m := range messages {
@@ -270,10 +277,12 @@ func TestKilledWithServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "open", 10*time.Second, b.open.Load)
+	until(t, "published", 10*time.Second, func() bool { return b.open.Load() && b.idle() })
 	closeBus(t, b)
-	ids, _ := stored(t, s.ClientURL(), "WEIR_ALERTS_kill")
-	checkKilled(t, safe, ids, rounds)
+	for _, stream := range []string{"WEIR_ALERTS_kill", "WEIR_DROPS_kill"} {
+		ids, _ := stored(t, s.ClientURL(), stream)
+		checkKilled(t, safe, ids, rounds)
+	}
 }
 
 // The server inside is killed with the process: what it acknowledged must be on its disk.
@@ -293,12 +302,14 @@ func TestKilledEmbedded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids, _ := stored(t, string(url[:len(url)-1]), "WEIR_ALERTS_kill")
+	for _, stream := range []string{"WEIR_ALERTS_kill", "WEIR_DROPS_kill"} {
+		ids, _ := stored(t, string(url[:len(url)-1]), stream)
+		checkKilled(t, safe, ids, rounds)
+	}
 	closeBus(t, b)
-	checkKilled(t, safe, ids, rounds)
 }
 
-// load publishes until it is told to stop, and returns how many alerts and flows.
+// load publishes until it is told to stop, and returns how many alerts and flows; drops are as many as alerts.
 func load(t testing.TB, b *Bus, every time.Duration) (end func() (alerts, flows int)) {
 	var work sync.WaitGroup
 	done := make(chan struct{})
@@ -312,6 +323,9 @@ func load(t testing.TB, b *Bus, every time.Duration) (end func() (alerts, flows 
 			}
 			begin := time.Now()
 			if err := b.Alert("flood", "critical", fmt.Sprintf("load%d.1", n), []byte(`{"a":1}`)); err != nil {
+				t.Error(err)
+			}
+			if err := b.Drop("applied", fmt.Sprintf("load%d.1", n), []byte(`{"d":1}`)); err != nil {
 				t.Error(err)
 			}
 			b.Flow([]byte(`{"f":1}`))
@@ -350,7 +364,7 @@ func TestServerRestarts(t *testing.T) {
 	closeBus(t, b)
 	balanced(t, b)
 	stats := b.Stats()
-	for _, k := range []Kind{Alert, Flow} {
+	for k := range Kind(laneCount) {
 		if n := stats.Kinds[k]; n.Published != uint64(alerts) || n.lost() != 0 {
 			t.Errorf("%v: %d accepted, %+v", k, alerts, n)
 		}
@@ -358,7 +372,7 @@ func TestServerRestarts(t *testing.T) {
 	if stats.Reconnects < 20 {
 		t.Errorf("%d reconnects", stats.Reconnects)
 	}
-	for stream, n := range map[string]int{"WEIR_ALERTS_site_2Eone": alerts, "WEIR_FLOWS_site_2Eone": flows} {
+	for stream, n := range map[string]int{"WEIR_ALERTS_site_2Eone": alerts, "WEIR_DROPS_site_2Eone": alerts, "WEIR_FLOWS_site_2Eone": flows} {
 		ids, _ := stored(t, s.ClientURL(), stream)
 		unique := maps.Collect(func(yield func(string, bool) bool) {
 			for _, id := range ids {
@@ -571,6 +585,9 @@ func TestLeftForNextStart(t *testing.T) {
 		if err := b.Alert("scan", "low", fmt.Sprintf("%d.1", i), payloadOf(i)); err != nil {
 			t.Fatal(err)
 		}
+		if err := b.Drop("applied", fmt.Sprintf("%d.1", i), payloadOf(i)); err != nil {
+			t.Fatal(err)
+		}
 		b.Flow(payloadOf(i))
 	}
 	if err := b.Ready(); err == nil {
@@ -579,7 +596,7 @@ func TestLeftForNextStart(t *testing.T) {
 	b.Health([]byte("{}"))
 	begin := time.Now()
 	err := b.Close(within(t, 10*time.Second))
-	if err == nil || time.Since(begin) > 2*time.Second {
+	if err == nil || time.Since(begin) > 2*time.Second || !strings.Contains(err.Error(), "300 alerts, 300 events of drops and 300 flows are not published") {
 		t.Errorf("closed after %v: %v", time.Since(begin), err)
 	}
 	t.Log(err)
@@ -589,16 +606,21 @@ func TestLeftForNextStart(t *testing.T) {
 	if err := b.Alert("scan", "low", "x", nil); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
+	if err := b.Drop("applied", "x", nil); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
 
 	s := run(t, func(o *server.Options) { o.Port = portOf(t, address) })
 	b = open(t, cfg, dir)
-	until(t, "published", 10*time.Second, func() bool { return published(b, Alert, 300)() && published(b, Flow, 300)() })
+	until(t, "published", 10*time.Second, func() bool {
+		return published(b, Alert, 300)() && published(b, Flow, 300)() && published(b, Drop, 300)()
+	})
 	balanced(t, b)
 	if in := b.Stats().Kinds[Flow].Inherited; in != 300 {
 		t.Errorf("%d flows inherited", in)
 	}
 	closeBus(t, b)
-	for _, stream := range []string{"WEIR_ALERTS_site_2Eone", "WEIR_FLOWS_site_2Eone"} {
+	for _, stream := range []string{"WEIR_ALERTS_site_2Eone", "WEIR_DROPS_site_2Eone", "WEIR_FLOWS_site_2Eone"} {
 		_, messages := stored(t, s.ClientURL(), stream)
 		for i, m := range messages {
 			if string(m.Data) != string(payloadOf(i)) {

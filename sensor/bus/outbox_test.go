@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -288,6 +289,85 @@ func TestOutboxBound(t *testing.T) {
 	}
 	if got := drain(o, Alert); len(got) == 0 || got[len(got)-1] != alerts-1 {
 		t.Error("the newest went")
+	}
+	o.crash()
+}
+
+// Flows go first, then drops, alerts last; a drop never takes the place of an alert.
+func TestOutboxEvictions(t *testing.T) {
+	o := newOutbox(t, t.TempDir(), 1<<20)
+	put := func(k Kind) error { return o.append(k, &record{payload: make([]byte, 10_000)}, false) }
+	evicted := func(k Kind) uint64 { _, n, _ := o.counts(k); return n }
+	for _, k := range []Kind{Alert, Drop, Flow} {
+		for range 30 {
+			if err := put(k); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for o.left(Drop) > 0 {
+		if err := put(Alert); err != nil {
+			t.Fatal(err)
+		}
+		if evicted(Drop) > 0 && o.left(Flow) > 0 || evicted(Alert) > 0 {
+			t.Fatalf("evicted %d flows, %d drops, %d alerts", evicted(Flow), evicted(Drop), evicted(Alert))
+		}
+	}
+	for range 20 { // and all is alerts
+		if err := put(Alert); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := evicted(Alert)
+	if before == 0 {
+		t.Error("it is not full")
+	}
+	var err error
+	for range 20 {
+		err = errors.Join(err, put(Drop))
+	}
+	if err != nil || evicted(Alert) != before || o.left(Drop) == 0 || o.left(Drop) == 20 {
+		t.Error(err, evicted(Alert), before, o.left(Drop))
+	}
+	if err := o.append(Drop, &record{payload: make([]byte, 250_000)}, false); !errors.Is(err, errFull) || evicted(Alert) != before {
+		t.Error(err, evicted(Alert), before)
+	}
+	o.crash()
+}
+
+// An outbox of a version that knew no drops: its cursor has two numbers.
+func TestOutboxOld(t *testing.T) {
+	dir := t.TempDir()
+	o := newOutbox(t, dir, 1<<20)
+	fill(t, o, Alert, 0, 100)
+	fill(t, o, Flow, 0, 50)
+	o.crash()
+	b := binary.LittleEndian.AppendUint64(nil, 60) // alerts that are acknowledged
+	b = binary.LittleEndian.AppendUint64(b, 20)    // flows
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+	if err := os.WriteFile(filepath.Join(dir, "cursor"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time from a cursor of this version
+		o = newOutbox(t, dir, 1<<20)
+		alerts, flows, drops := drain(o, Alert), drain(o, Flow), drain(o, Drop)
+		if fmt.Sprint(alerts) != fmt.Sprint(numbers(60, 100)) || fmt.Sprint(flows) != fmt.Sprint(numbers(20, 50)) || len(drops) != 0 || o.stats().Damaged != 0 {
+			t.Errorf("%v, %v, %v", alerts, flows, drops)
+		}
+		if err := o.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o = newOutbox(t, dir, 1<<20)
+	fill(t, o, Drop, 0, 10)
+	drain(o, Drop)
+	o.acknowledge(Drop, 4)
+	if err := o.close(); err != nil {
+		t.Fatal(err)
+	}
+	o = newOutbox(t, dir, 1<<20)
+	if got := drain(o, Drop); fmt.Sprint(got) != fmt.Sprint(numbers(4, 10)) {
+		t.Error(got)
 	}
 	o.crash()
 }

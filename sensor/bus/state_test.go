@@ -437,6 +437,7 @@ func TestStateFull(t *testing.T) {
 
 // What purged keys leave behind goes after an hour, and what was written since stays.
 func TestStateCleaned(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	b := open(t, embedded(), dir)
 	s := b.State(keys(t))
