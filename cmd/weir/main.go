@@ -41,6 +41,8 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"Watch, and drop at the network card what attacks this host."`
 	Block   blockCmd   `cmd:"" help:"Drop at the network card what sensors ask for."`
 	Alerts  alertsCmd  `cmd:"" help:"Follow the alerts of running sensors."`
+	Keys    keysCmd    `cmd:"" help:"Make, trust and list the keys that drops and commands are signed with."`
+	Bans    bansCmd    `cmd:"" help:"See, add, remove and approve drops; end all of them at once."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
 	Check   checkCmd   `cmd:"" help:"Check a configuration and say what it takes."`
 	Version versionCmd `cmd:"" help:"Print the version."`
