@@ -77,11 +77,11 @@ demo: build
 	@echo 'weir replay pcaps/scan/nmap-sS-vertical'
 	@bin/weir replay --format table pcaps/scan/nmap-sS-vertical/in.pcap*
 
-# The program, its configuration and the service; what is in /etc already is kept. DESTDIR and PREFIX as usual.
+# The program, its configuration and the services; what is in /etc already is kept. DESTDIR and PREFIX as usual.
 install: build
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' deploy/install bin/weir
 
-# systemd's own check of the service, and its exposure score.
+# systemd's own check of the services, and their exposure scores.
 unit: build
 	tools/unit-check bin/weir
 
@@ -91,7 +91,7 @@ dist:
 	for arch in amd64 arm64; do \
 		d=dist/weir-$(VERSION)-linux-$$arch; mkdir -p $$d && \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$d/weir ./cmd/weir && \
-		cp README.md LICENSE CHANGELOG.md deploy/weir.yaml deploy/weir.default deploy/weir.service deploy/install $$d/ && \
+		cp README.md LICENSE CHANGELOG.md deploy/weir.yaml deploy/weir.default deploy/*.service deploy/install $$d/ && \
 		tar -C dist --owner=0 --group=0 --numeric-owner --sort=name -czf $$d.tar.gz $$(basename $$d) || exit 1; \
 	done
 	cd dist && sha256sum *.tar.gz | tee SHA256SUMS
