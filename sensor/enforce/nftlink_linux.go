@@ -217,6 +217,19 @@ func (m *nftMessages) frame(kind uint16) {
 // errNftInterrupted: the ruleset changed while it was read, and the reading began anew too often.
 var errNftInterrupted = errors.New("nftables: the ruleset changes faster than it can be read")
 
+// ask reads one thing of the kernel's.
+func (s *nftSocket) ask(request func(*nftMessages), each func(attributes []byte)) error {
+	var m nftMessages
+	request(&m)
+	m.close()
+	binary.NativeEndian.PutUint16(m.b[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	if err := s.send(m.b); err != nil {
+		return err
+	}
+	_, err := s.answer(each)
+	return err
+}
+
 // dump reads a list of the kernel's. Begin is called before each reading: another follows when the list changed meanwhile.
 func (s *nftSocket) dump(request func(*nftMessages), begin func(), each func(attributes []byte)) error {
 	for range nftInterruptedRetries {
@@ -227,7 +240,7 @@ func (s *nftSocket) dump(request func(*nftMessages), begin func(), each func(att
 			return err
 		}
 		begin()
-		torn, err := s.dumped(each)
+		torn, err := s.answer(each)
 		if err != nil || !torn {
 			return err
 		}
@@ -235,7 +248,7 @@ func (s *nftSocket) dump(request func(*nftMessages), begin func(), each func(att
 	return errNftInterrupted
 }
 
-func (s *nftSocket) dumped(each func([]byte)) (torn bool, err error) {
+func (s *nftSocket) answer(each func([]byte)) (torn bool, err error) {
 	for ended := false; !ended; {
 		var refused error
 		err := s.receive(func(h syscall.NlMsghdr, body []byte) error {
@@ -247,7 +260,10 @@ func (s *nftSocket) dumped(each func([]byte)) (torn bool, err error) {
 			case h.Type == unix.NLMSG_DONE:
 				ended = true
 			case h.Type == unix.NLMSG_ERROR && len(body) >= 4:
-				ended, refused = true, unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
+				ended = true
+				if no := int32(binary.NativeEndian.Uint32(body)); no != 0 {
+					refused = unix.Errno(-no)
+				}
 			case h.Type>>8 == unix.NFNL_SUBSYS_NFTABLES && len(body) >= 4:
 				each(body[4:])
 			}
