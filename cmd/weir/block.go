@@ -138,7 +138,10 @@ func (b *blocking) open(ctx context.Context) (err error) {
 	if b.gates, err = openGates(&b.settings, b.cmd.Interface, b.state.Dir(), rehearse, b.protect, b.bus, id, b.log); err != nil {
 		return err
 	}
-	b.metrics = newMetrics(observed{Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: b.bus.Stats, Ready: b.bus.Ready, Gates: b.gates.status})
+	seen := observed{Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: b.bus.Stats, Ready: b.bus.Ready}
+	b.gates.observed(&seen)
+	b.metrics = newMetrics(seen)
+	b.gates.told = b.metrics.receipt
 	if at := b.settings.Metrics.Listen; at != "" {
 		if b.web, err = serveHTTP(at, b.metrics.handler(false), b.log); err != nil {
 			return err
@@ -169,7 +172,7 @@ func (b *blocking) enforce(ctx context.Context) {
 	beside.Go(func() { b.protect.watch(ctx) })
 	beside.Go(func() { b.reload(ctx) })
 	beside.Go(func() { b.pulse(ctx) })
-	go host.Watchdog(ctx, func() bool { return b.gates.alive(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
+	go host.Watchdog(ctx, func() bool { return b.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	b.log.Info("enforcing", "interfaces", b.gates.names(), "version", version)
 	b.notify(host.Ready)
 	b.gates.run(ctx, b.bus.State(b.keys), b.keys)

@@ -494,14 +494,18 @@ func (d *decider) stats() decided {
 	defer d.mu.Unlock()
 	s := decided{Stats: d.policy.Stats(), Unwritten: len(d.unwritten), Held: d.policy.Held() != nil, Bucket: d.failed}
 	s.Drops, s.Strikes, s.Peers = d.policy.Sizes()
+	s.MaxDrops, s.MaxStrikes, s.MaxPeers = d.policy.Limits()
+	s.Pending = d.policy.Pending()
 	return s
 }
 
 // decided is what metrics show of a decider.
 type decided struct {
 	policy.Stats
-	Drops, Strikes, Peers int
-	Unwritten             int
-	Held                  bool  // a panic
-	Bucket                error // why wanted drops cannot be written
+	Drops, Strikes, Peers          int
+	MaxDrops, MaxStrikes, MaxPeers int
+	Pending                        int // of Drops: they wait for approval
+	Unwritten                      int
+	Held                           bool  // a panic
+	Bucket                         error // why wanted drops cannot be written
 }

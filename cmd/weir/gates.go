@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	network "weir/analyzers/context"
@@ -32,13 +33,16 @@ type gates struct {
 	sample  int
 	started time.Time
 	all     []*gateAt
-	report  func(*gateReport) // besides the bus; may be nil
+	report  func(*gateReport)                 // besides the bus; may be nil
+	told    func(*enforce.Receipt, time.Time) // likewise
 
 	mu      sync.Mutex
 	samples []gateSample
 	lost    uint64 // samples
 	batch   []enforce.Instruction
 	whole   bool // the bucket is being read
+
+	unreported atomic.Uint64 // all that was lost
 }
 
 // gateAt is that of one interface.
@@ -173,6 +177,9 @@ func (g *gates) hand() {
 
 // receipt publishes what became of a drop.
 func (g *gates) receipt(r enforce.Receipt) {
+	if g.told != nil {
+		g.told(&r, time.Now())
+	}
 	line, err := r.AppendLine(nil)
 	if err == nil {
 		id := fmt.Sprintf("%s.%d.%s.%s.%s.%s", r.Drop, r.Generation, r.State, r.Guard, g.id.Sensor, r.Interface)
@@ -291,6 +298,7 @@ func (g *gates) since(at time.Time) *gateReport {
 			r.Drops = append(r.Drops, gateHit{h.ID, h.Alert, h.Source, h.Service, h.Action == policy.Shadow, h.Packets, h.Bytes, alert.Time(h.Last)})
 		}
 	}
+	g.unreported.Add(r.Lost)
 	return r
 }
 
@@ -343,6 +351,11 @@ func (g *gates) addPeers(peers []netip.Addr) {
 			}
 		}
 	}
+}
+
+// observed is what the metrics see of the gates.
+func (g *gates) observed(o *observed) {
+	o.Gates, o.Alive, o.Unreported = g.status, g.alive, g.unreported.Load
 }
 
 // status is how each gate stands.

@@ -2,13 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"weir/sensor"
 	"weir/sensor/alert"
 	"weir/sensor/bus"
+	"weir/sensor/enforce"
 )
 
 // stuckAfter is how long the judge may stand still. Time goes on even on a silent link: a status is new each second.
@@ -41,22 +44,83 @@ func (p *pulse) alive(now time.Time) error {
 	return fmt.Errorf("nothing was judged for %v, since event time %s", stood, alert.Time(p.last.Time))
 }
 
-// ready tells all that keeps the sensor from its work: nothing is judged yet, no interface to read, no bus.
-func (m *metrics) ready(now time.Time) (reasons []string) {
-	if err := m.pulse.alive(now); err != nil {
-		reasons = append(reasons, err.Error())
-	} else if m.Status() == nil {
-		reasons = append(reasons, "nothing was judged yet")
+// stuck tells what stands still: the judge, a gate. A restart is the cure.
+func (m *metrics) stuck(now time.Time) error {
+	var judge, gate error
+	if m.Status != nil {
+		judge = m.pulse.alive(now)
+	}
+	if m.Alive != nil {
+		gate = m.Alive(now)
+	}
+	return errors.Join(judge, gate)
+}
+
+// ready tells all that keeps the process from its work, a line each: nothing is judged yet, no interface to read, no bus, a gate
+// that does not do what is wanted.
+func (m *metrics) ready(now time.Time) []string { return m.reasons(m.sample(), now) }
+
+func (m *metrics) reasons(s *sample, now time.Time) (all []string) {
+	if err := m.stuck(now); err != nil {
+		all = strings.Split(err.Error(), "\n")
+	} else if m.Status != nil && s.status == nil {
+		all = append(all, "nothing was judged yet")
 	}
 	if m.Interfaces != nil {
-		reasons = append(reasons, deaf(m.sample())...)
+		all = append(all, deaf(s)...)
 	}
 	if m.Ready != nil {
 		if err := m.Ready(); err != nil {
-			reasons = append(reasons, err.Error())
+			all = append(all, oneLine(err.Error()))
 		}
 	}
+	if d := s.decided; d != nil && d.Bucket != nil && d.Unwritten > 0 {
+		all = append(all, fmt.Sprintf("%d decisions cannot be written for the gates: %s", d.Unwritten, oneLine(d.Bucket.Error())))
+	}
+	for i := range s.gates {
+		all = append(all, lacks(&s.gates[i], now)...)
+	}
+	return all
+}
+
+// lacks tells why a gate does not do all that is wanted of it. What a guard holds back is no lack, and neither is a panic.
+func lacks(g *enforce.Status, now time.Time) (reasons []string) {
+	say := func(format string, args ...any) {
+		reasons = append(reasons, g.Interface+": "+fmt.Sprintf(format, args...))
+	}
+	if g.Reconciled.IsZero() {
+		say("the gate was not looked after yet")
+		return reasons
+	}
+	if !g.Attached {
+		say("the gate (%s) does not judge the traffic", g.Table)
+	}
+	if g.Error != "" {
+		say("%s", oneLine(g.Error))
+	}
+	if !g.Stale.IsZero() {
+		say("wanted drops were not read whole for %v", now.Sub(g.Stale).Round(time.Second))
+	}
+	if g.Failed > 0 {
+		say("%d of %d wanted drops were not taken by the kernel", g.Failed, g.Wanted)
+	}
+	if n := g.Wanted - g.Enforced - g.Failed - heldBack(g); n != 0 {
+		say("%d drops are wanted, %d in force, %d held back by guards", g.Wanted, g.Enforced, heldBack(g))
+	}
 	return reasons
+}
+
+// heldBack is how many drops guards hold back.
+func heldBack(g *enforce.Status) (n int) {
+	for _, some := range g.Refused {
+		n += some
+	}
+	return n
+}
+
+// oneLine is a text of several lines in one.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' }), "; ")
 }
 
 // deaf tells why no interface can be read, if that is so.
@@ -79,29 +143,36 @@ func deaf(s *sample) (reasons []string) {
 // healthSchema is the version of the health message.
 const healthSchema = "weir.health/1"
 
-// health is the message that a sensor sends of itself every ten seconds: one JSON object, fields in this order.
-// docs/health.md describes them.
+// health is the message that a process sends of itself every ten seconds: one JSON object, fields in this order. A part that does
+// not run has no fields. docs/health.md describes them.
 type health struct {
-	Schema     string            `json:"schema"`
-	Time       alert.Time        `json:"time"` // the host's clock
-	Site       string            `json:"site"`
-	Sensor     string            `json:"sensor"`
-	Version    string            `json:"version"`
-	Uptime     float64           `json:"uptime"`   // s
-	Interval   float64           `json:"interval"` // s since the message before, or the start
-	Ready      bool              `json:"ready"`
-	Reasons    []string          `json:"reasons"`              // why not
+	Schema   string     `json:"schema"`
+	Time     alert.Time `json:"time"` // the host's clock
+	Site     string     `json:"site"`
+	Sensor   string     `json:"sensor"`
+	Version  string     `json:"version"`
+	Uptime   float64    `json:"uptime"`   // s
+	Interval float64    `json:"interval"` // s since the message before, or the start
+	Ready    bool       `json:"ready"`
+	Reasons  []string   `json:"reasons"` // why not
+	*healthEngine
+	Loss   healthLoss    `json:"loss"`
+	Bus    *healthBus    `json:"bus,omitempty"`
+	Policy *healthPolicy `json:"policy,omitempty"`
+	Gates  []healthGate  `json:"gates,omitempty"`
+}
+
+// healthEngine is the part of who captures and judges.
+type healthEngine struct {
 	EventTime  *alert.Time       `json:"event_time,omitempty"` // none: nothing was judged yet
 	Correction float64           `json:"clock_correction"`     // s
 	Packets    rate              `json:"packets"`
 	Bits       rate              `json:"bits"`
-	Loss       healthLoss        `json:"loss"`
 	OneWay     bool              `json:"one_way"`
 	Unanswered bool              `json:"unanswered"`
 	Alerts     healthAlerts      `json:"alerts"`
 	State      []healthState     `json:"state"`
 	Interfaces []healthInterface `json:"interfaces"`
-	Bus        *healthBus        `json:"bus,omitempty"` // none: there is no bus
 }
 
 // rate is a total and its growth since the message before.
@@ -152,7 +223,46 @@ type healthBus struct {
 	Limit      int64  `json:"outbox_limit_bytes"`
 }
 
-// healthReporter makes the health messages of a sensor. For one goroutine.
+// healthPolicy is the part of who decides about drops. Totals are since the start.
+type healthPolicy struct {
+	Wanted    int    `json:"wanted"`
+	Pending   int    `json:"pending"` // wait for approval
+	Requested uint64 `json:"requested"`
+	Extended  uint64 `json:"extended"`
+	Expired   uint64 `json:"expired"`
+	Removed   uint64 `json:"removed"`
+	Refused   uint64 `json:"refused"`
+	Unwritten int    `json:"unwritten"` // decisions that are not in the bucket yet
+	Held      bool   `json:"held"`      // by a panic
+}
+
+// healthGate is the part of the gate at one interface.
+type healthGate struct {
+	Interface  string         `json:"interface"`
+	Table      string         `json:"table"` // xdp, tcx, nftables
+	Attached   bool           `json:"attached"`
+	Held       bool           `json:"held"` // by a panic
+	Wanted     int            `json:"wanted"`
+	Enforced   int            `json:"enforced"`
+	Shadow     int            `json:"shadow"`  // of those enforced
+	Refused    map[string]int `json:"refused"` // of those wanted: held back, by guard
+	Failed     int            `json:"failed"`
+	Pending    int            `json:"pending"`
+	Missing    int            `json:"missing"`
+	Drift      total          `json:"drift"`
+	Stale      bool           `json:"stale"`
+	Reconciled *alert.Time    `json:"reconciled,omitempty"` // none: not yet
+	Packets    rate           `json:"packets"`              // dropped
+	Bits       rate           `json:"bits"`                 // of those
+}
+
+// total is a total and by how much it grew since the message before.
+type total struct {
+	Total uint64 `json:"total"`
+	Since uint64 `json:"since"`
+}
+
+// healthReporter makes the health messages of a process. For one goroutine.
 type healthReporter struct {
 	m      *metrics
 	at     time.Time // of the message before
@@ -163,23 +273,30 @@ func newHealthReporter(m *metrics) *healthReporter {
 	return &healthReporter{m: m, at: m.Started, before: new(sample)}
 }
 
-// message is what the sensor says of itself at time now. It also keeps the pulse.
+// message is what the process says of itself at time now. It also keeps the pulse.
 func (r *healthReporter) message(now time.Time) []byte {
 	s := r.m.sample()
 	h := health{
 		Schema: healthSchema, Time: alert.Time(now.UnixNano()), Site: r.m.Site, Sensor: r.m.Sensor, Version: version,
-		Uptime: milliseconds(now.Sub(r.m.Started)), Interval: milliseconds(now.Sub(r.at)), Reasons: r.m.ready(now),
-		Correction: milliseconds(s.correction), State: []healthState{}, Interfaces: []healthInterface{},
+		Uptime: milliseconds(now.Sub(r.m.Started)), Interval: milliseconds(now.Sub(r.at)), Reasons: r.m.reasons(s, now),
 	}
 	h.Ready = len(h.Reasons) == 0
 	if h.Reasons == nil {
 		h.Reasons = []string{} // an empty list in JSON, not null
 	}
 	h.Loss.Causes = causesSince(s.losses(), r.before.losses())
-	if s.status != nil {
-		h.engine(s.status, r.before.status)
+	if r.m.Status != nil {
+		h.engine(s, r.before)
 	}
-	h.parts(s)
+	if b := s.bus; b != nil {
+		h.Bus = &healthBus{b.Connected, b.Reconnects, b.Kinds[bus.Alert].Pending, b.Outbox.Bytes, b.Outbox.Limit}
+	}
+	if s.decided != nil {
+		h.Policy = policyHealth(s.decided)
+	}
+	for i := range s.gates {
+		h.Gates = append(h.Gates, h.gate(&s.gates[i], r.before.gates))
+	}
 	r.before, r.at = s, now
 	out, err := json.Marshal(&h)
 	if err != nil { // no number of it is infinite or none
@@ -188,34 +305,85 @@ func (r *healthReporter) message(now time.Time) []byte {
 	return out
 }
 
-// engine fills in what the engine knows.
-func (h *health) engine(s, before *sensor.Status) {
-	if before == nil {
-		before = &sensor.Status{}
+// per is how a total grew since the message before.
+func (h *health) per(n, was uint64) rate {
+	return rate{n, float64(grown(n, was)) / max(h.Interval, 1e-3)}
+}
+
+// engine fills in what the engine and its interfaces know.
+func (h *health) engine(now, before *sample) {
+	e := &healthEngine{State: []healthState{}, Interfaces: []healthInterface{}}
+	h.healthEngine = e
+	if now.correction != nil {
+		e.Correction = milliseconds(*now.correction)
 	}
-	at := alert.Time(s.Time)
-	h.EventTime, h.OneWay, h.Unanswered, h.Loss.Ratio = &at, s.OneWay, s.Mute, s.Loss
-	per := func(n, was uint64) rate {
-		return rate{n, float64(grown(n, was)) / max(h.Interval, 1e-3)}
+	if s := now.status; s != nil {
+		was := before.status
+		if was == nil {
+			was = &sensor.Status{}
+		}
+		at := alert.Time(s.Time)
+		e.EventTime, e.OneWay, e.Unanswered, h.Loss.Ratio = &at, s.OneWay, s.Mute, s.Loss
+		e.Packets = h.per(s.Link.Packets, was.Link.Packets)
+		e.Bits = h.per(8*s.Link.Bytes, 8*was.Link.Bytes)
+		e.Alerts = healthAlerts{s.Alerts.Opened - s.Alerts.Closed, s.Alerts.Opened, grown(s.Alerts.Opened, was.Alerts.Opened)}
 	}
-	h.Packets = per(s.Link.Packets, before.Link.Packets)
-	h.Bits = per(8*s.Link.Bytes, 8*before.Link.Bytes)
-	h.Alerts = healthAlerts{s.Alerts.Opened - s.Alerts.Closed, s.Alerts.Opened, grown(s.Alerts.Opened, before.Alerts.Opened)}
-	for i := range s.States {
-		t := &s.States[i]
-		h.State = append(h.State, healthState{t.Name, t.Used, t.Limit, t.Bytes})
+	for _, t := range now.states() {
+		e.State = append(e.State, healthState{t.Name, t.Used, t.Limit, t.Bytes})
+	}
+	for i := range now.interfaces {
+		c := &now.interfaces[i]
+		e.Interfaces = append(e.Interfaces, healthInterface{c.Name, c.Up, c.Open, c.Reopened, c.Received, c.Dropped})
 	}
 }
 
-// parts fills in what interfaces and bus know.
-func (h *health) parts(s *sample) {
-	for i := range s.interfaces {
-		c := &s.interfaces[i]
-		h.Interfaces = append(h.Interfaces, healthInterface{c.Name, c.Up, c.Open, c.Reopened, c.Received, c.Dropped})
+func policyHealth(d *decided) *healthPolicy {
+	p := &healthPolicy{
+		Wanted: d.Drops - d.Pending, Pending: d.Pending, Requested: d.Requested, Extended: d.Extended, Expired: d.Expired,
+		Removed: d.Removed, Unwritten: d.Unwritten, Held: d.Held,
 	}
-	if b := s.bus; b != nil {
-		h.Bus = &healthBus{b.Connected, b.Reconnects, b.Kinds[bus.Alert].Pending, b.Outbox.Bytes, b.Outbox.Limit}
+	for _, n := range d.Refused {
+		p.Refused += n
 	}
+	return p
+}
+
+// gate is how one stands. Its state of the message before is within before.
+func (h *health) gate(g *enforce.Status, before []enforce.Status) healthGate {
+	was := &enforce.Status{}
+	for i := range before {
+		if before[i].Interface == g.Interface {
+			was = &before[i]
+		}
+	}
+	packets, bytes := blocked(g)
+	packetsWas, bytesWas := blocked(was)
+	drift := uint64(g.DriftTotal.Sum())
+	out := healthGate{
+		Interface: g.Interface, Table: g.Table, Attached: g.Attached, Held: g.Held != nil, Wanted: g.Wanted, Enforced: g.Enforced,
+		Shadow: g.Shadow, Refused: g.Refused, Failed: g.Failed, Pending: g.Pending, Missing: g.Missing,
+		Drift: total{drift, grown(drift, uint64(was.DriftTotal.Sum()))}, Stale: !g.Stale.IsZero(),
+		Packets: h.per(packets, packetsWas), Bits: h.per(8*bytes, 8*bytesWas),
+	}
+	if !g.Reconciled.IsZero() {
+		at := alert.Time(g.Reconciled.UnixNano())
+		out.Reconciled = &at
+	}
+	if out.Refused == nil {
+		out.Refused = map[string]int{}
+	}
+	return out
+}
+
+// blocked is what a gate dropped, by the kernel's count.
+func blocked(g *enforce.Status) (packets, bytes uint64) {
+	for _, t := range g.Totals {
+		if t.Verdict == "drop" || t.Verdict == "limit" {
+			packets += t.Packets
+			bytes += t.Bytes
+		}
+	}
+	return packets, bytes
 }
 
 // causesSince lists the losses that are not 0, and how much of each is new.

@@ -42,11 +42,11 @@ func (c *metricsConfig) Check() error {
 const index = `weir: a packet sensor
 
 /metrics  for Prometheus; docs/metrics.md explains each
-/healthz  200 while packets are judged, 503 and why not otherwise
-/readyz   200 while there is an interface to read and a bus to write to, 503 and the reasons otherwise
+/healthz  200 while the work goes on, 503 and what stands still otherwise
+/readyz   200 while all that is needed is there and all that is wanted is done, 503 and the reasons otherwise
 `
 
-// handler serves the metrics, whether the sensor lives and is ready, and with the flag Go's profiles.
+// handler serves the metrics, whether the process lives and is ready, and with the flag Go's profiles.
 func (m *metrics) handler(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
@@ -54,7 +54,7 @@ func (m *metrics) handler(profiles bool) http.Handler {
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		var reasons []string
-		if err := m.pulse.alive(time.Now()); err != nil {
+		if err := m.stuck(time.Now()); err != nil {
 			reasons = []string{err.Error()}
 		}
 		verdict(w, reasons)

@@ -18,30 +18,38 @@ import (
 	"weir/sensor/enforce"
 )
 
-// observed is what a running sensor lets others see of itself: snapshots that any goroutine may ask for. A function that is
-// nil belongs to a part that does not run; Status is needed.
+// observed is what a running process lets others see of itself: snapshots that any goroutine may ask for. A function that is
+// nil belongs to a part that does not run.
 type observed struct {
 	Site, Sensor string
 	Started      time.Time             // from time.Now
-	Status       func() *sensor.Status // nil before the first second
+	Status       func() *sensor.Status // of the engine: nil before the first second
 	Interfaces   func() []capture.InterfaceStatus
 	Bus          func() bus.Stats
 	Ready        func() error         // of the bus
 	Correction   func() time.Duration // event time less the host's clock, after clock steps
-	Gates        func() []enforce.Status
 	Decided      func() decided
+	Gates        func() []enforce.Status
+	Alive        func(now time.Time) error // of the gates: which is not looked after
+	Unreported   func() uint64             // hits and samples of the gates that did not fit into their reports
 }
 
-// sample is what one scrape or one health message shows.
+// sample is what one scrape or one health message shows. What is nil belongs to a part that does not run.
 type sample struct {
-	status     *sensor.Status // nil before the first second
+	status     *sensor.Status // nil before the first second, too
 	interfaces []capture.InterfaceStatus
-	bus        *bus.Stats // nil: no bus
-	correction time.Duration
+	bus        *bus.Stats
+	correction *time.Duration
+	decided    *decided
+	gates      []enforce.Status
+	unreported uint64
 }
 
 func (o *observed) sample() *sample {
-	s := &sample{status: o.Status()}
+	s := new(sample)
+	if o.Status != nil {
+		s.status = o.Status()
+	}
 	if o.Interfaces != nil {
 		s.interfaces = o.Interfaces()
 	}
@@ -50,7 +58,18 @@ func (o *observed) sample() *sample {
 		s.bus = &b
 	}
 	if o.Correction != nil {
-		s.correction = o.Correction()
+		c := o.Correction()
+		s.correction = &c
+	}
+	if o.Decided != nil {
+		d := o.Decided()
+		s.decided = &d
+	}
+	if o.Gates != nil {
+		s.gates = o.Gates()
+	}
+	if o.Unreported != nil {
+		s.unreported = o.Unreported()
 	}
 	return s
 }
@@ -90,6 +109,8 @@ func (s *sample) losses() (all []loss) {
 			loss{"tally", tally.LossSources.String(), l.Loss[tally.LossSources]},
 			loss{"tally", tally.LossServices.String(), l.Loss[tally.LossServices]},
 			loss{"tally", tally.LossPrints.String(), l.Loss[tally.LossPrints]},
+			loss{"tally", "gate_drops", st.Gate.DropsLost},
+			loss{"tally", "gate_samples", st.Gate.SamplesLost},
 		)
 		for _, limit := range st.Limits {
 			if part, _, _ := strings.Cut(limit.Limit, " "); part != "alerts" { // these stand below
@@ -97,6 +118,13 @@ func (s *sample) losses() (all []loss) {
 			}
 		}
 		all = append(all, loss{"alerts", "folded", st.Alerts.Folded}, loss{"alerts", "closed_early", st.Alerts.Early})
+	}
+	if d := s.decided; d != nil {
+		all = append(all, loss{"policy", "strikes", d.Forgotten}, loss{"policy", "peers", d.Unpeered})
+	}
+	if s.gates != nil {
+		all = append(all, gateLosses(s.gates)...)
+		all = append(all, loss{"gate", "reports", s.unreported})
 	}
 	if s.bus != nil {
 		for k := range bus.KindCount {
@@ -106,6 +134,17 @@ func (s *sample) losses() (all []loss) {
 			}
 			all = append(all, loss{"bus", k.String(), sum})
 		}
+	}
+	return all
+}
+
+// states are the bounded tables of the engine and of the policy.
+func (s *sample) states() (all []sensor.StateSize) {
+	if s.status != nil {
+		all = append(all, s.status.States...)
+	}
+	if d := s.decided; d != nil {
+		all = append(all, d.states()...)
 	}
 	return all
 }
@@ -203,23 +242,6 @@ var statusMetrics = []family[*sensor.Status]{
 	counter("connection_records_total", "Connection records that were handed on at a connection's end.", "", func(s *sensor.Status, put put) {
 		put.count(s.Records)
 	}),
-	gauge("state_entries", "Entries in use of a bounded table.", "table", func(s *sensor.Status, put put) {
-		for i := range s.States {
-			put.count(s.States[i].Used, s.States[i].Name)
-		}
-	}),
-	gauge("state_entries_limit", "Entries that a bounded table holds.", "table", func(s *sensor.Status, put put) {
-		for i := range s.States {
-			put.count(s.States[i].Limit, s.States[i].Name)
-		}
-	}),
-	gauge("state_bytes", "Memory that is reserved for a bounded table, which never takes more.", "table", func(s *sensor.Status, put put) {
-		for i := range s.States {
-			if s.States[i].Bytes > 0 {
-				put.count(s.States[i].Bytes, s.States[i].Name)
-			}
-		}
-	}),
 	counter("findings_total", "Findings of analyzers, by what became of them.", "outcome", func(s *sensor.Status, put put) {
 		a := &s.Alerts
 		put.count(a.Findings-a.Repeats-a.Folded, "opened")
@@ -242,6 +264,17 @@ var statusMetrics = []family[*sensor.Status]{
 			put.count(s.Workers[i].Freezes, strconv.Itoa(i))
 		}
 	}),
+	counter("blocked_reports_total", "Reports of gates that came to this sensor.", "", func(s *sensor.Status, put put) { put.count(s.Gate.Reports) }),
+	counter("blocked_entries_total", "Drops that reports of gates told hits of.", "", func(s *sensor.Status, put put) { put.count(s.Gate.Drops) }),
+	counter("blocked_packets_total", "Packets that gates reported to have dropped, or would have in a rehearsal.", "action", func(s *sensor.Status, put put) {
+		put.count(s.Gate.Packets, "drop")
+		put.count(s.Gate.ShadowPackets, "shadow")
+	}),
+	counter("blocked_bytes_total", "Bytes of the packets that gates reported to have dropped, or would have in a rehearsal.", "action", func(s *sensor.Status, put put) {
+		put.count(s.Gate.Bytes, "drop")
+		put.count(s.Gate.ShadowBytes, "shadow")
+	}),
+	counter("blocked_samples_total", "Sampled frames that reports of gates showed.", "", func(s *sensor.Status, put put) { put.count(s.Gate.Samples) }),
 	gauge("worker_lag_seconds", "Event time by which a worker is behind the one that is furthest.", "worker", func(s *sensor.Status, put put) {
 		for i, lag := range lags(s.Workers) {
 			put(lag.Seconds(), strconv.Itoa(i))
@@ -271,8 +304,28 @@ var sampleMetrics = []family[*sample]{
 			put.count(l.n, l.stage, l.cause)
 		}
 	}),
+	counter("refusals_total", "Drops and instructions that a guard refused, by who asked it: the policy, or a gate before it wrote into the kernel.", "by guard", refusals),
 	gauge("clock_correction_seconds", "Event time less the host's clock: what steps of the clock have made of it.", "", func(s *sample, put put) {
-		put(s.correction.Seconds())
+		if s.correction != nil {
+			put(s.correction.Seconds())
+		}
+	}),
+	gauge("state_entries", "Entries in use of a bounded table.", "table", func(s *sample, put put) {
+		for _, t := range s.states() {
+			put.count(t.Used, t.Name)
+		}
+	}),
+	gauge("state_entries_limit", "Entries that a bounded table holds.", "table", func(s *sample, put put) {
+		for _, t := range s.states() {
+			put.count(t.Limit, t.Name)
+		}
+	}),
+	gauge("state_bytes", "Memory that is reserved for a bounded table, which never takes more.", "table", func(s *sample, put put) {
+		for _, t := range s.states() {
+			if t.Bytes > 0 {
+				put.count(t.Bytes, t.Name)
+			}
+		}
 	}),
 }
 
@@ -305,7 +358,7 @@ var busMetrics = []family[*bus.Stats]{
 	counter("bus_reconnects_total", "Connections to NATS that were made anew.", "", func(b *bus.Stats, put put) { put.count(b.Reconnects) }),
 	counter("bus_accepted_total", "Messages that the bus took, by kind.", "kind", ofKinds(func(k *bus.KindStats) uint64 { return k.Accepted })),
 	counter("bus_inherited_total", "Messages that the outbox had from before the start.", "kind", ofKinds(func(k *bus.KindStats) uint64 { return k.Inherited })),
-	counter("bus_published_total", "Messages that NATS acknowledged; health messages: that were handed to the connection.", "kind", ofKinds(func(k *bus.KindStats) uint64 {
+	counter("bus_published_total", "Messages that NATS acknowledged; health and gate messages: that were handed to the connection.", "kind", ofKinds(func(k *bus.KindStats) uint64 {
 		return k.Published
 	})),
 	counter("bus_duplicates_total", "Messages that NATS acknowledged and knew already.", "kind", ofKinds(func(k *bus.KindStats) uint64 { return k.Duplicate })),
@@ -321,6 +374,25 @@ var busMetrics = []family[*bus.Stats]{
 	gauge("bus_outbox_bytes", "Size of the outbox on disk.", "", func(b *bus.Stats, put put) { put(float64(b.Outbox.Bytes)) }),
 	gauge("bus_outbox_limit_bytes", "Size that the outbox on disk may reach.", "", func(b *bus.Stats, put put) { put(float64(b.Outbox.Limit)) }),
 	counter("bus_outbox_errors_total", "Writes and syncs of the outbox that failed.", "", func(b *bus.Stats, put put) { put.count(b.DiskErrors) }),
+	counter("bus_state_reads_total", "Times that the bucket of wanted drops was read whole, and whether it was read again by who had read it before.", "again", func(b *bus.Stats, put put) {
+		put.count(b.State.Reads-b.State.Rereads, "no")
+		put.count(b.State.Rereads, "yes")
+	}),
+	counter("bus_state_bad_entries_total", "Entries of the bucket that were read and not to be believed, each time.", "", func(b *bus.Stats, put put) {
+		put.count(b.State.Bad)
+	}),
+	counter("bus_state_writes_total", "Entries that were written into the bucket.", "result", func(b *bus.Stats, put put) {
+		put.count(b.State.Writes, "ok")
+		put.count(b.State.WriteErrors, "failed")
+	}),
+	counter("bus_commands_total", "Commands that came: answered, refused, or unheard because they came too fast.", "result", func(b *bus.Stats, put put) {
+		put.count(b.Commands.Served, "served")
+		put.count(b.Commands.Refused, "refused")
+		put.count(b.Commands.Unheard, "unheard")
+	}),
+	counter("bus_gate_reports_unheard_total", "Reports of gates that came faster than they were taken.", "", func(b *bus.Stats, put put) {
+		put.count(b.Commands.ReportsUnheard)
+	}),
 	counter("bus_outbox_bad_files_total", "Outbox files that were torn by a crash, or set aside as damaged.", "state", func(b *bus.Stats, put put) {
 		put.count(b.Outbox.Torn, "torn")
 		put.count(b.Outbox.Damaged, "damaged")
@@ -347,6 +419,7 @@ type metrics struct {
 
 	alerts  *prometheus.CounterVec
 	latency prometheus.Histogram
+	applied prometheus.Histogram
 	reloads *prometheus.CounterVec
 	loaded  prometheus.Gauge
 
@@ -367,6 +440,11 @@ func newMetrics(o observed) *metrics {
 			Name:    namespace + "detection_latency_seconds",
 			Help:    "From the end of the tick that crossed a threshold to the hand-over of the alert to the bus; opening and rising alerts.",
 			Buckets: []float64{.01, .025, .05, .1, .15, .2, .25, .3, .5, 1, 2, 5},
+		}),
+		applied: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    namespace + "enforce_latency_seconds",
+			Help:    "From the decision, by the clock of who decided, to the drop in force in the kernel; drops new or changed since the start.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: namespace + "config_reloads_total", Help: "Times that the configuration was read again.",
@@ -398,6 +476,15 @@ func (m *metrics) alert(a *alert.Alert, now time.Time) {
 	m.latency.Observe(max(0, now.Sub(time.Unix(0, int64(a.Time))).Seconds()))
 }
 
+// receipt takes in what became of a drop that a gate of this process told at time now. What was decided before the start is no
+// measure of it.
+func (m *metrics) receipt(r *enforce.Receipt, now time.Time) {
+	decided := time.UnixMicro(int64(r.Generation))
+	if r.State == enforce.ReceiptApplied && !decided.Before(m.Started) {
+		m.applied.Observe(max(0, now.Sub(decided).Seconds()))
+	}
+}
+
 func (m *metrics) countOf(a *alert.Alert) prometheus.Counter {
 	key := [4]string{a.Analyzer, a.Kind, a.Severity.String(), a.State.String()}
 	m.mu.Lock()
@@ -423,9 +510,16 @@ func (m *metrics) reloaded(err error, now time.Time) {
 	m.loaded.Set(seconds(now))
 }
 
-// own are the metrics that this type counts itself.
+// own are the metrics that this type counts itself, of the parts that run.
 func (m *metrics) own() []prometheus.Collector {
-	return []prometheus.Collector{m.alerts, m.latency, m.reloads, m.loaded}
+	all := []prometheus.Collector{m.reloads, m.loaded}
+	if m.Status != nil {
+		all = append(all, m.alerts, m.latency)
+	}
+	if m.Gates != nil {
+		all = append(all, m.applied)
+	}
+	return all
 }
 
 // Describe implements prometheus.Collector.
@@ -434,6 +528,8 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	describe(to, statusMetrics)
 	describe(to, interfaceMetrics)
 	describe(to, busMetrics)
+	describe(to, policyMetrics)
+	describe(to, gateMetrics)
 	for _, c := range m.own() {
 		c.Describe(to)
 	}
@@ -451,6 +547,12 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	if s.bus != nil {
 		collect(to, busMetrics, s.bus)
+	}
+	if s.decided != nil {
+		collect(to, policyMetrics, s.decided)
+	}
+	for i := range s.gates {
+		collect(to, gateMetrics, &s.gates[i])
 	}
 	for _, c := range m.own() {
 		c.Collect(to)

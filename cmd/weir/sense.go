@@ -27,7 +27,6 @@ import (
 	"weir/sensor/alert"
 	"weir/sensor/bus"
 	"weir/sensor/capture"
-	"weir/sensor/enforce"
 	"weir/sensor/host"
 )
 
@@ -195,6 +194,9 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 		return err
 	}
 	s.metrics = newMetrics(s.observed(id))
+	if s.gates != nil {
+		s.gates.told = s.metrics.receipt
+	}
 	if at := s.settings.Metrics.Listen; at != "" {
 		if s.web, err = serveHTTP(at, s.metrics.handler(s.cmd.Pprof), s.log); err != nil {
 			return err
@@ -209,13 +211,8 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 
 // observed is what the metrics see of the sensor.
 func (s *sensing) observed(id bus.Identity) observed {
-	var gates func() []enforce.Status
-	if s.gates != nil {
-		gates = s.gates.status
-	}
-	return observed{
-		Gates: gates, Decided: s.decider.stats,
-		Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: s.bus.Stats, Ready: s.bus.Ready,
+	o := observed{
+		Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: s.bus.Stats, Ready: s.bus.Ready, Decided: s.decider.stats,
 		Status: func() *sensor.Status {
 			if r := s.run.Load(); r != nil {
 				return r.engine.Status()
@@ -235,6 +232,10 @@ func (s *sensing) observed(id bus.Identity) observed {
 			return 0
 		},
 	}
+	if s.gates != nil {
+		s.gates.observed(&o)
+	}
+	return o
 }
 
 // access is what is still needed when all is open.
@@ -312,7 +313,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	go s.pulse(beside)
 	s.startPolicy(beside)
 	go s.reload(beside)
-	go host.Watchdog(beside, func() bool { return s.metrics.pulse.alive(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
+	go host.Watchdog(beside, func() bool { return s.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
 	s.notify(host.Ready)
 	ctx, unread := context.WithCancel(ctx)

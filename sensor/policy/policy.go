@@ -124,6 +124,21 @@ func (p *Policy) Sizes() (drops, strikes, peers int) {
 	return len(p.drops), len(p.strikes.order.list), p.peers.table.Size()
 }
 
+// Limits are the entries that they may have.
+func (p *Policy) Limits() (drops, strikes, peers int) {
+	return p.cfg.MaxDrops, p.cfg.MaxStrikes, p.cfg.MaxPeers
+}
+
+// Pending is how many of the drops wait for approval. It walks them all.
+func (p *Policy) Pending() (n int) {
+	for _, e := range p.drops {
+		if e.drop.State == Pending {
+			n++
+		}
+	}
+	return n
+}
+
 // Reconfigure goes on with other settings or networks. Drops that a guard forbids now are removed; those in force that the
 // caps would not admit stay. When a rehearsal begins, drops in force go on as part of it; when it ends, what was rehearsed
 // takes a new alert to be done in earnest.
