@@ -126,7 +126,7 @@ func (s *shard) progress(c *conn, d int, seg *segment, out *Out) Event {
 	if d == 0 && c.proto == protoTCP && c.bits&bitProven == 0 && c.proves(seg) {
 		c.bits |= bitProven
 		ev |= EvProven
-		out.Peers = append(out.Peers, peerOf(c, s.id))
+		s.tellPeer(c, out)
 		if c.bits&bitMidstream == 0 {
 			c.rtt = uint32(min((seg.now-c.first)/1e3, 1<<32-1))
 		}

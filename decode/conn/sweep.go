@@ -131,7 +131,7 @@ func (s *shard) census(c *conn, out *Out) {
 		out.Slow = append(out.Slow, slowOf(c, s.id))
 	}
 	if s.sweep.slot%peerRounds == s.sweep.round && s.goesOn(c) {
-		out.Peers = append(out.Peers, peerOf(c, s.id))
+		s.tellPeer(c, out)
 	}
 }
 
@@ -143,12 +143,15 @@ func (s *shard) goesOn(c *conn) bool {
 	return c.bits&bitProven != 0 || c.bits&bitMidstream != 0 && c.side[0].flags&c.side[1].flags&seenData != 0
 }
 
-func peerOf(c *conn, shard uint8) Peer {
-	p := Peer{Addr: c.a, Ver: c.ver, Shard: shard}
+// tellPeer tells the originator of a connection. It stays out of what every packet runs through.
+//
+//go:noinline
+func (s *shard) tellPeer(c *conn, out *Out) {
+	p := Peer{Addr: c.a, Ver: c.ver, Shard: s.id}
 	if c.bits&bitOrigB != 0 {
 		p.Addr = c.b
 	}
-	return p
+	out.Peers = append(out.Peers, p)
 }
 
 // isSlow tells whether an established connection holds the responder without giving it anything to do: the responder has
