@@ -34,8 +34,8 @@ func Open(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []s
 	return t, append([]string{fmt.Sprintf("drops by nftables, which is slower: %v", err)}, warnings...), nil
 }
 
-// ClearAll ends all drops at an interface ("": at all that have pinned gates), whether or not an agent runs: those of pinned gates,
-// and our table of nftables. Peers and never-lists stay, and so do the gates.
+// ClearAll ends all drops at an interface ("": at all), whether or not an agent runs: those of pinned gates, and our tables of
+// nftables. A running agent whose panic file does not hold it puts its own again.
 func ClearAll(iface, pins string) error {
 	names := []string{iface}
 	if iface == "" {
@@ -46,10 +46,10 @@ func ClearAll(iface, pins string) error {
 		_, err := bpf.ClearPinned(name, pins)
 		wrong = errors.Join(wrong, err)
 	}
-	return wrong
+	return errors.Join(wrong, clearNftables(iface))
 }
 
-// Detach takes gates off an interface ("": off all that have pinned ones), with their pins, and removes our table of nftables.
+// Detach takes gates off an interface ("": off all that have pinned ones), with their pins, and ends the drops of nftables.
 func Detach(iface, pins string) error {
 	names := []string{iface}
 	if iface == "" {
@@ -60,9 +60,13 @@ func Detach(iface, pins string) error {
 		_, err := bpf.Detach(name, pins)
 		wrong = errors.Join(wrong, err)
 	}
-	return wrong
+	return errors.Join(wrong, clearNftables(iface))
 }
 
-func openNFTables(Config, string, bool, *slog.Logger) (Table, []string, error) {
-	return nil, nil, errors.New("mode nftables is not built")
+func openNFTables(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []string, error) {
+	t, err := openNftables(nftConfig{
+		Survive: cfg.Survive, Hosts4: cfg.Hosts4, Hosts6: cfg.Hosts6, Prefixes: cfg.Prefixes, Services: cfg.Services,
+		Peers: cfg.Peers, PeerAge: cfg.PeerAge, PeerNew: cfg.PeerNew, PeerRate: cfg.PeerRate,
+	}, iface, rehearse, log)
+	return t, nil, err
 }
