@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -154,14 +155,11 @@ func (b *blocking) open(ctx context.Context) (err error) {
 func (b *blocking) access() host.Access {
 	a := host.Access{
 		Capabilities: gateCapabilities,
-		ReadOnly:     append([]string{"/etc", b.cmd.State}, b.settings.NATS.Files()...),
+		ReadOnly:     slices.Concat(host.NameFiles(), []string{b.cmd.State}, b.settings.files()),
 		ReadWrite:    append([]string{b.state.Dir()}, pinFolders(&b.settings)...),
 	}
 	if b.cmd.Config != "" {
 		a.ReadOnly = append(a.ReadOnly, b.cmd.Config)
-	}
-	if len(b.settings.NATS.Servers) > 0 {
-		a.ReadOnly = append(a.ReadOnly, host.NameFiles()...)
 	}
 	return a
 }

@@ -181,6 +181,15 @@ func (c *config) check() error {
 	return c.room(c.replayTables())
 }
 
+// files are those that the configuration names, and that are read again while a command runs.
+func (c *config) files() []string {
+	all := c.NATS.Files()
+	for _, l := range c.Networks.Lists {
+		all = append(all, l.File)
+	}
+	return all
+}
+
 // listNames are the names of the prefix lists.
 func (c *config) listNames() (names []string) {
 	for _, l := range c.Networks.Lists {

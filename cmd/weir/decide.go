@@ -38,7 +38,8 @@ type decider struct {
 	unwritten map[string]*policy.Drop // by key: decided, and not in the bucket yet
 	found     map[string]uint64       // while the bucket is read: generations by key
 	old       []string                // the same: keys of what ended long ago
-	panicked  uint64                  // generation of the last panic or its end
+	panic     enforce.Panic           // the last one, or its end
+	unsaid    bool                    // that the bucket does not have
 	changed   bool                    // since the policy was saved
 	failed    error                   // why the bucket takes no drops
 }
@@ -269,9 +270,16 @@ func (d *decider) end() {
 func (d *decider) write(ctx context.Context) {
 	d.mu.Lock()
 	waiting := maps.Clone(d.unwritten)
+	unsaid, last := d.unsaid, d.panic
 	d.mu.Unlock()
 	var err error
+	if unsaid {
+		err = d.say(ctx, &last)
+	}
 	for _, key := range slices.Sorted(maps.Keys(waiting)) {
+		if err != nil {
+			break
+		}
 		body, failed := waiting[key].AppendLine(nil)
 		if failed == nil {
 			once, cancel := context.WithTimeout(ctx, writeTime)
@@ -292,6 +300,23 @@ func (d *decider) write(ctx context.Context) {
 	if d.failed = err; err != nil && ctx.Err() == nil {
 		d.seldom.Warn("wanted drops cannot be written; enforcers keep what they have, and it is tried on", "waiting", len(d.unwritten), "error", err)
 	}
+}
+
+// say writes a panic, or its end, into the bucket: one that came by the file of the state folder, or that somebody deleted.
+func (d *decider) say(ctx context.Context, p *enforce.Panic) error {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	once, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	if err := d.state.Put(once, enforce.PanicKey, body); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unsaid = d.panic != *p
+	return nil
 }
 
 // save keeps what the policy remembers. The file is complete or the one before.
@@ -328,7 +353,7 @@ func (d *decider) follow(ctx context.Context) {
 func (d *decider) begin() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.found, d.old = map[string]uint64{}, nil
+	d.found, d.old, d.unsaid = map[string]uint64{}, nil, d.panic.Generation > 0
 }
 
 // see is one entry of the bucket.
@@ -393,18 +418,19 @@ func (d *decider) seePanic(s bus.Signed) {
 	if s.Deleted || s.Err != nil {
 		return // enforcers tell
 	}
-	p := new(enforce.Panic)
-	if json.Unmarshal(s.Body, p) == nil {
+	if p, err := enforce.ParsePanic(s.Body); err == nil {
 		d.hold(p)
+		d.unsaid = d.panic.Generation > p.Generation
 	}
 }
 
 // hold begins or ends a panic, if that is news.
 func (d *decider) hold(p *enforce.Panic) {
-	if p.Generation <= d.panicked {
+	if p.Generation <= d.panic.Generation {
 		return
 	}
-	d.panicked = p.Generation
+	d.panic, d.unsaid = *p, true
+	d.panic.Schema = enforce.PanicSchema
 	d.policy.After(p.Generation)
 	if p.Held {
 		d.tell(d.policy.Panic(p.By, now()))

@@ -12,7 +12,7 @@ import (
 )
 
 // reload reads the configuration again on SIGHUP and when its file changes, and gives the running sensor what can change
-// while it runs: thresholds, limits of alerts, the filter, the level of the log. A bad file changes nothing.
+// while it runs: thresholds, limits of alerts, networks and policy, the filter, the level of the log. A bad file changes nothing.
 func (s *sensing) reload(ctx context.Context) {
 	var changed <-chan struct{}
 	if s.cmd.Config != "" {
@@ -56,9 +56,16 @@ func (s *sensing) reconfigure() error {
 	if err != nil {
 		return err
 	}
+	if s.gate != nil && s.gate.DryRun {
+		next.Policy.Shadow = true
+	}
+	if err := s.protect.configure(&next); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	used := s.settings
+	used.Networks, used.Policy = next.Networks, next.Policy
 	used.Filter, used.Analyzers, used.Alerts, used.Log.Level = next.Filter, next.Analyzers, next.Alerts, next.Log.Level
 	hash, err := used.hash()
 	if err != nil {

@@ -245,15 +245,10 @@ func (s *sensing) access() host.Access {
 		a.Capabilities = append(a.Capabilities, gateCapabilities...)
 		a.ReadWrite = append(a.ReadWrite, pinFolders(&s.settings)...)
 	}
-	a.ReadOnly = append(a.ReadOnly, "/etc") // resolv.conf, sshd_config, prefix lists
-	n := &s.settings.NATS
-	for _, file := range []string{s.cmd.Config, n.Credentials, n.NKey, n.CA, n.Certificate, n.Key} {
-		if file != "" {
-			a.ReadOnly = append(a.ReadOnly, file)
-		}
-	}
-	if len(n.Servers) > 0 {
-		a.ReadOnly = append(a.ReadOnly, host.NameFiles()...)
+	a.ReadOnly = append(a.ReadOnly, host.NameFiles()...) // also resolv.conf and sshd_config, which tell what is never dropped
+	a.ReadOnly = append(a.ReadOnly, s.settings.files()...)
+	if s.cmd.Config != "" {
+		a.ReadOnly = append(a.ReadOnly, s.cmd.Config)
 	}
 	return a
 }
