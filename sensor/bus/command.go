@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrReplayed: a command was seen before, or signed too long ago.
+// ErrReplayed is that of a command that was seen before, or signed too long ago.
 var ErrReplayed = errors.New("it is a replay, or signed too long ago")
 
 const (

@@ -37,11 +37,12 @@ func newLink(ctx context.Context, site string, n names, boot uint64, cfg *Config
 }
 
 func (c *linkCounts) stats() (StateStats, CommandStats) {
-	return StateStats{
-			Reads: c.reads.Load(), Rereads: c.rereads.Load(), Writes: c.writes.Load(), WriteErrors: c.writeErrors.Load(), Bad: c.bad.Load(),
-		}, CommandStats{
-			Served: c.served.Load(), Refused: c.refused.Load(), Unheard: c.unheard.Load(), ReportsUnheard: c.reportsUnheard.Load(),
-		}
+	state := StateStats{
+		Reads: c.reads.Load(), Rereads: c.rereads.Load(), Writes: c.writes.Load(), WriteErrors: c.writeErrors.Load(), Bad: c.bad.Load(),
+	}
+	return state, CommandStats{
+		Served: c.served.Load(), Refused: c.refused.Load(), Unheard: c.unheard.Load(), ReportsUnheard: c.reportsUnheard.Load(),
+	}
 }
 
 // set tells the connection, once.

@@ -268,7 +268,7 @@ func diskFull(err error) bool {
 func (o *outbox) write(k Kind, r *record) error {
 	q := &o.queues[k]
 	size := int64(r.size())
-	if err := o.rotate(q, k, size); err != nil {
+	if err := o.rotate(q, size); err != nil {
 		return err
 	}
 	s := q.segments[len(q.segments)-1]
@@ -291,7 +291,7 @@ func (o *outbox) write(k Kind, r *record) error {
 }
 
 // rotate sees to it that the newest segment of a queue has room.
-func (o *outbox) rotate(q *queue, k Kind, size int64) error {
+func (o *outbox) rotate(q *queue, size int64) error {
 	if q.file != nil {
 		if s := q.segments[len(q.segments)-1]; s.size == 0 || s.size+size <= o.segment {
 			return nil

@@ -307,6 +307,10 @@ func (s *State) read(ctx context.Context, keysOnly bool) (*sweep, error) {
 		return fail(err)
 	}
 	info, stored := consumer.CachedInfo(), stream.CachedInfo()
+	if c := stored.Config; c.MaxAge != 0 || c.Storage != jetstream.FileStorage {
+		s.counts.logRead.log(s.log, slog.LevelWarn, "NATS: the bucket of the state forgets what is written to it; it was made by hand: delete it, and it is made anew",
+			"bucket", s.name, "max_age", c.MaxAge, "storage", c.Storage)
+	}
 	r := &sweep{
 		of: s, consumer: info.Name, messages: make(chan message, 256), stop: make(chan struct{}), initial: info.NumPending,
 		created: stored.Created, seen: stored.State.LastSeq, single: stored.Config.MaxMsgsPerSubject == 1,

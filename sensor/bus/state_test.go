@@ -339,7 +339,7 @@ func TestStateThroughRestarts(t *testing.T) {
 	// And one that lost all.
 	stop(srv)
 	store = t.TempDir()
-	srv = start()
+	start()
 	w.soon(t, 10*time.Second, map[string]string{})
 	until(t, "ready", 10*time.Second, ready)
 	put(t, s, "again", "a")
