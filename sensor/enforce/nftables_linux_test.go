@@ -26,7 +26,7 @@ import (
 // nftLab is two namespaces with a cable between them: tables are opened in one, frames are sent in the other. Tables of the user's own,
 // made with nft, count before and behind ours what came from us.
 type nftLab struct {
-	t      *testing.T
+	t      testing.TB
 	ns, at string // the namespace of the tables, and its interface
 	far    string
 	raw    int // packet socket at the far end
@@ -58,7 +58,7 @@ func nftTools(t testing.TB) {
 	}
 }
 
-func newNftLab(t *testing.T) *nftLab {
+func newNftLab(t testing.TB) *nftLab {
 	t.Helper()
 	nftTools(t)
 	id := strconv.Itoa(os.Getpid()%10000) + strconv.Itoa(rand.IntN(1000))
@@ -210,14 +210,14 @@ func nftBoth(t *testing.T, f func(t *testing.T, l *nftLab, cfg nftConfig)) {
 	}
 }
 
-func nftPut(t *testing.T, table Table, drops ...*policy.Drop) {
+func nftPut(t testing.TB, table Table, drops ...*policy.Drop) {
 	t.Helper()
 	for key, err := range table.Put(drops) {
 		t.Errorf("%s: %v", key, err)
 	}
 }
 
-func nftRead(t *testing.T, table Table) map[string]Held {
+func nftRead(t testing.TB, table Table) map[string]Held {
 	t.Helper()
 	m := map[string]Held{}
 	if err := table.Read(func(h Held) { m[h.Key] = h }); err != nil {

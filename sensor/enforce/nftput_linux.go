@@ -19,11 +19,10 @@ import (
 // nftElement is a drop as an element.
 type nftElement struct {
 	Entry
-	set     nftSet
-	key     []byte
-	timeout time.Duration
-	sum     nftSum // hits so far, and the last of them
-	last    int64
+	set  nftSet
+	key  []byte
+	sum  nftSum // hits so far, and the last of them
+	last int64
 }
 
 // Put writes elements 4,096 a transaction and signatures one by one. A transaction that the kernel refuses is halved until it is
@@ -71,8 +70,8 @@ func (t *nftTable) Put(drops []*policy.Drop) map[string]error {
 // element is a drop as an element of a set, or why it cannot be in force.
 func (t *nftTable) element(d *policy.Drop) (nftElement, error) {
 	now := t.now()
-	e := nftElement{Entry: EntryOf(d), timeout: time.Unix(d.Until, 0).Sub(now)}
-	if e.timeout < time.Millisecond {
+	e := nftElement{Entry: EntryOf(d)}
+	if d.Until <= now.Unix() {
 		return e, errNftEnded
 	}
 	e.set.shadow = e.Shadow
@@ -144,8 +143,9 @@ func (t *nftTable) carry(elements map[string]nftElement) error {
 			sets[h.set] = true
 		}
 	}
+	known := t.known(sets)
 	for s := range sets {
-		err := t.readSet(s, func() {}, func(h nftHeld) {
+		err := t.readSet(s, known[s], func(h nftHeld) {
 			if e, ok := elements[h.Key]; ok {
 				e.sum, e.last = nftSum{h.Packets, h.Bytes}, h.Last
 				elements[h.Key] = e
@@ -174,9 +174,10 @@ func (t *nftTable) insert(list []nftElement, failed map[string]error) {
 		err = t.remove(old)
 	}
 	w := nftWriter{t: t, m: &m, kind: unix.NFT_MSG_NEWSETELEM}
+	now := t.now()
 	for _, e := range list {
 		w.element(e.set.name())
-		e.write(&m)
+		e.write(&m, now)
 	}
 	if err == nil {
 		err = t.link.commit(&m)
@@ -192,8 +193,8 @@ func (t *nftTable) insert(list []nftElement, failed map[string]error) {
 			failed[e.Key] = fmt.Errorf("nftables: %w", err)
 			continue
 		}
-		now := Held{Entry: e.Entry, Packets: e.sum.packets, Bytes: e.sum.bytes, Last: e.last}
-		t.held[e.Key] = nftHeld{Held: now, set: e.set, elem: string(e.key)}
+		held := Held{Entry: e.Entry, Packets: e.sum.packets, Bytes: e.sum.bytes, Last: e.last}
+		t.held[e.Key] = nftHeld{Held: held, set: e.set, elem: string(e.key)}
 	}
 }
 
@@ -230,9 +231,10 @@ func (m *nftMessages) key(b []byte) {
 	m.end()
 }
 
-func (e *nftElement) write(m *nftMessages) {
+// write writes the element. The kernel takes a time of 0 for none.
+func (e *nftElement) write(m *nftMessages, now time.Time) {
 	m.key(e.key)
-	m.u64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(e.timeout.Milliseconds()))
+	m.u64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(1, time.Unix(e.Until, 0).Sub(now).Milliseconds())))
 	m.nest(nftaSetElemExprs)
 	if e.Rate != 0 {
 		m.limit(e.Rate, e.Rate, true)

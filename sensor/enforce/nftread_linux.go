@@ -3,6 +3,7 @@ package enforce
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -22,15 +23,15 @@ func (t *nftTable) Read(each func(Held)) error {
 	if err != nil {
 		return err
 	}
+	known := t.known(sets)
 	for s := range sets {
 		t.sets[s] = true
-		var list []nftHeld
-		if err := t.readSet(s, func() { list = list[:0] }, func(h nftHeld) { list = append(list, h) }); err != nil {
-			return err
-		}
-		for _, h := range list {
+		err := t.readSet(s, known[s], func(h nftHeld) {
 			held[h.Key] = h
 			each(h.Held)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	rules, err := t.readRules()
@@ -64,22 +65,76 @@ func (t *nftTable) listSets() (map[nftSet]bool, error) {
 	return sets, nil
 }
 
-func (t *nftTable) readSet(s nftSet, begin func(), each func(nftHeld)) error {
+// known are the elements of sets that should be there.
+func (t *nftTable) known(sets map[nftSet]bool) map[nftSet][]string {
+	list := make(map[nftSet][]string, len(sets))
+	now := t.now().Unix()
+	for _, h := range t.held {
+		if h.chain == "" && sets[h.set] && h.Until > now {
+			list[h.set] = append(list[h.set], h.elem)
+		}
+	}
+	return list
+}
+
+// readSet reads the elements of a set. While the kernel enlarges a set, its list has some twice and lacks others: so those that are
+// known, and were not in it, are asked for one by one. Others that it lacked are found the next time.
+func (t *nftTable) readSet(s nftSet, known []string, each func(nftHeld)) error {
+	found := make(map[string]nftHeld, len(known))
 	now := t.now()
-	return t.readElements(s.name(), begin, func(b []byte) { each(t.hold(s, b, now)) })
+	take := func(b []byte) {
+		h := t.hold(s, b, now)
+		found[h.elem] = h
+	}
+	if err := t.readElements(s.name(), func() { clear(found) }, take); err != nil {
+		return err
+	}
+	for _, elem := range known {
+		if _, ok := found[elem]; ok {
+			continue
+		}
+		now = t.now()
+		if err := t.readElement(s.name(), elem, take); err != nil {
+			return err
+		}
+	}
+	for _, h := range found {
+		each(h)
+	}
+	return nil
+}
+
+// readElement reads one; that it is not there is no error.
+func (t *nftTable) readElement(set, elem string, each func([]byte)) error {
+	err := t.link.ask(func(m *nftMessages) {
+		m.message(nftKind(unix.NFT_MSG_GETSETELEM), 0, byte(t.table.Family))
+		m.text(unix.NFTA_SET_ELEM_LIST_TABLE, t.table.Name)
+		m.text(unix.NFTA_SET_ELEM_LIST_SET, set)
+		m.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		m.nest(unix.NFTA_LIST_ELEM)
+		m.key([]byte(elem))
+	}, nftEachElement(each))
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("nftables: reading set %s: %w", set, err)
+	}
+	return nil
+}
+
+func nftEachElement(each func([]byte)) func([]byte) {
+	return func(b []byte) {
+		for kind, e := range nftAttributes(nftAttribute(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+			if kind == unix.NFTA_LIST_ELEM {
+				each(e)
+			}
+		}
+	}
 }
 
 func (t *nftTable) readElements(set string, begin func(), each func([]byte)) error {
 	err := t.link.dump(func(m *nftMessages) {
 		t.request(m, unix.NFT_MSG_GETSETELEM)
 		m.text(unix.NFTA_SET_ELEM_LIST_SET, set)
-	}, begin, func(b []byte) {
-		for kind, e := range nftAttributes(nftAttribute(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-			if kind == unix.NFTA_LIST_ELEM {
-				each(e)
-			}
-		}
-	})
+	}, begin, nftEachElement(each))
 	if err != nil {
 		return fmt.Errorf("nftables: reading set %s: %w", set, err)
 	}
