@@ -77,10 +77,18 @@ func (e *Enforcer) save(now time.Time) {
 }
 
 func (k *known) write(path string) error {
+	b, err := k.bytes()
+	if err != nil {
+		return err
+	}
+	return replaceFile(path, b)
+}
+
+func (k *known) bytes() ([]byte, error) {
 	b, err := appendLine(nil, &k.head)
 	for i := range k.list {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		r := &k.list[i]
 		b = fmt.Appendf(b, `{"keep":%d,"applied":%d,"drop":`, r.keep, r.applied)
@@ -88,10 +96,7 @@ func (k *known) write(path string) error {
 			b = append(b[:len(b)-1], "}\n"...)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return replaceFile(path, b)
+	return b, err
 }
 
 // load reads the state file and the file of a panic. A damaged state file is set aside: the bus tells all anew, but for the

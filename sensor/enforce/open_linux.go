@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 
 	"weir/bpf"
 )
@@ -58,6 +59,9 @@ func Detach(iface, pins string) error {
 	var wrong error
 	for _, name := range names {
 		_, err := bpf.Detach(name, pins)
+		if _, gone := net.InterfaceByName(name); gone != nil && iface == "" {
+			continue // an interface that is not there any more, and now its pins neither
+		}
 		wrong = errors.Join(wrong, err)
 	}
 	return errors.Join(wrong, clearNftables(iface))
