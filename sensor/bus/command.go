@@ -64,11 +64,19 @@ type judge struct {
 	keys          *Keys
 	site, command string
 	since         time.Time // a command of before may have been seen by the process before this
-	nonces        map[string]time.Time
+	nonces        map[string]known
 }
 
-// check returns the body of a command and who signed it.
-func (j *judge) check(value []byte, now time.Time) (body []byte, signer, name string, err error) {
+// known is what was noted of a command.
+type known struct {
+	at    time.Time
+	done  bool // by us
+	heard int  // how often it was sent to the group
+}
+
+// check returns the body of a command and who signed it. One that is not ours to answer, but was sent to the group that we are
+// of, is noted only, and so that nobody of the group does it twice.
+func (j *judge) check(value []byte, now time.Time, ours bool) (body []byte, signer, name string, err error) {
 	inner, signer, err := Verify(j.keys, j.site, commandKey(j.command), value)
 	if err != nil {
 		return nil, signer, "", err
@@ -84,27 +92,37 @@ func (j *judge) check(value []byte, now time.Time) (body []byte, signer, name st
 	case at.Before(j.since):
 		return nil, signer, name, fmt.Errorf("%w: it was signed before the start of who should do it", ErrReplayed)
 	}
-	if _, seen := j.nonces[r.Nonce]; seen {
-		return nil, signer, name, ErrReplayed
-	}
-	if len(j.nonces) >= maxNonces {
-		for nonce, at := range j.nonces {
-			if now.Sub(at) > 2*commandAge {
-				delete(j.nonces, nonce)
-			}
-		}
-	}
-	if len(j.nonces) >= maxNonces {
+	n, seen := j.nonces[r.Nonce]
+	if !seen && len(j.nonces) >= maxNonces && !j.forget(now) {
 		return nil, signer, name, fmt.Errorf("%w: %d commands within a minute are too many to tell", ErrReplayed, maxNonces)
 	}
-	j.nonces[r.Nonce] = now
+	replayed := ours && (n.done || n.heard > 1)
+	if n.at = now; ours {
+		n.done = true
+	} else {
+		n.heard++
+	}
+	j.nonces[r.Nonce] = n
+	if replayed {
+		return nil, signer, name, ErrReplayed
+	}
 	return []byte(r.Body), signer, name, nil
+}
+
+// forget makes room for nonces.
+func (j *judge) forget(now time.Time) bool {
+	for nonce, n := range j.nonces {
+		if now.Sub(n.at) > 2*commandAge {
+			delete(j.nonces, nonce)
+		}
+	}
+	return len(j.nonces) < maxNonces
 }
 
 // Serve answers a command of the site until ctx ends or the bus is closed; it blocks, and calls f from this goroutine, one
 // command after the other. What f returns are the parts of the answer, at most 512 KiB each; none is an answer, too. Of a
 // group only one server answers each command; without, all do. Commands that are not signed by a trusted key, older than
-// 30 s or repeated are answered with an error, logged and counted. Servers of one group do not know of each other's commands.
+// 30 s or repeated are answered with an error, logged and counted.
 func (b *Bus) Serve(ctx context.Context, k *Keys, command, group string, f func(signer, name string, body []byte) [][]byte) {
 	b.link.serve(ctx, k, command, group, f)
 }
@@ -123,14 +141,26 @@ func (l *link) serve(ctx context.Context, k *Keys, command, group string, f func
 		return
 	}
 	defer l.unsubscribe(sub, &l.counts.unheard)
-	j := &judge{keys: k, site: l.site, command: command, since: time.Now(), nonces: map[string]time.Time{}}
+	if group != "" { // what others of the group do; the server hands this out first
+		others, err := l.nc.ChanSubscribe(subject, requests)
+		if err != nil {
+			l.log.Error("NATS: a command cannot be served", "command", command, "err", err)
+			return
+		}
+		defer l.unsubscribe(others, &l.counts.unheard)
+	}
+	j := &judge{keys: k, site: l.site, command: command, since: time.Now(), nonces: map[string]known{}}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-requests:
 			a := &answer{link: l, to: m.Reply, command: command, group: group != ""}
-			body, signer, name, err := j.check(m.Data, time.Now())
+			ours := m.Sub == sub
+			body, signer, name, err := j.check(m.Data, time.Now(), ours)
+			if !ours {
+				continue
+			}
 			if err != nil {
 				l.counts.refused.Add(1)
 				l.counts.logRefused.log(l.log, slog.LevelWarn, "a command was refused", "command", command, "signer", signer, "name", name, "err", err)

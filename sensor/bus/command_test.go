@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,20 +199,66 @@ func TestCommandsRefused(t *testing.T) {
 	closeBus(t, b)
 }
 
+// A command to a group that is sent again is not done by another of the group.
+func TestReplayedToGroup(t *testing.T) {
+	s := run(t, nil)
+	k := keys(t)
+	var done atomic.Int64
+	for _, name := range []string{"one", "two", "three"} {
+		b := openAs(t, outside(s.ClientURL()), name)
+		until(t, "ready", 5*time.Second, func() bool { return b.Ready() == nil })
+		serve(t, b, k, "c", "group", func(_, _ string, _ []byte) [][]byte { done.Add(1); return nil })
+	}
+	until(t, "all subscribed", 5*time.Second, func() bool { return s.NumSubscriptions() >= 6 && groupOf(s, "weir.v1.site_2Eone.cmd.c") == 6 })
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for i := range 20 {
+		value, err := signCommand(k, "site.one", "c", nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if _, err := nc.Request("weir.v1.site_2Eone.cmd.c", value, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := done.Load(); n != int64(i+1) {
+			t.Fatalf("%d of %d", n, i+1)
+		}
+	}
+}
+
+// groupOf counts the subscriptions of a subject.
+func groupOf(s *server.Server, subject string) (n int) {
+	z, err := s.Subsz(&server.SubszOptions{Subscriptions: true, Limit: 10_000})
+	if err != nil {
+		return 0
+	}
+	for _, sub := range z.Subs {
+		if sub.Subject == subject {
+			n++
+		}
+	}
+	return n
+}
+
 // Nonces are bounded, and those of long ago are forgotten.
 func TestNonces(t *testing.T) {
 	k := keys(t)
 	now := time.Now()
-	j := &judge{keys: k, site: "s", command: "c", since: now.Add(-time.Hour), nonces: map[string]time.Time{}}
+	j := &judge{keys: k, site: "s", command: "c", since: now.Add(-time.Hour), nonces: map[string]known{}}
 	for i := range maxNonces {
-		j.nonces[fmt.Sprint(i)] = now
+		j.nonces[fmt.Sprint(i)] = known{at: now}
 	}
 	try := func(at time.Time) error {
 		v, err := signCommand(k, "s", "c", nil, at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, _, err = j.check(v, at)
+		_, _, _, err = j.check(v, at, true)
 		return err
 	}
 	if err := try(now); !errors.Is(err, ErrReplayed) || !strings.Contains(err.Error(), "4096") {
