@@ -252,8 +252,8 @@ type healthGate struct {
 	Drift      total          `json:"drift"`
 	Stale      bool           `json:"stale"`
 	Reconciled *alert.Time    `json:"reconciled,omitempty"` // none: not yet
-	Packets    rate           `json:"packets"`              // dropped
-	Bits       rate           `json:"bits"`                 // of those
+	Packets    rate           `json:"dropped_packets"`
+	Bits       rate           `json:"dropped_bits"`
 }
 
 // total is a total and by how much it grew since the message before.

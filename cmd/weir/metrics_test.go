@@ -23,6 +23,8 @@ import (
 	"weir/sensor/alert"
 	"weir/sensor/bus"
 	"weir/sensor/capture"
+	"weir/sensor/enforce"
+	"weir/sensor/policy"
 )
 
 // distinct sets every integer within v to a number of its own, from 1 on, so that a mix-up of two counters shows.
@@ -57,10 +59,22 @@ func observedAll() observed {
 	}
 	distinct(reflect.ValueOf(&s.Link).Elem(), &n)
 	distinct(reflect.ValueOf(&s.Conn).Elem(), &n)
+	distinct(reflect.ValueOf(&s.Gate).Elem(), &n)
 	s.Epochs, s.Records, s.RecordsLost, s.Late, s.Absent, s.Backward, s.Discontinuities = 1, 2, 3, 4, 5, 6, 7
 	s.Alerts = alert.Stats{Findings: 100, Opened: 30, Updated: 9, Closed: 10, Early: 4, Repeats: 60, Folded: 11}
 	b := bus.Stats{Connected: true, Reconnects: 2, DiskErrors: 3, Outbox: bus.OutboxStats{Bytes: 512, Limit: 1024, Torn: 1, Damaged: 2}}
 	distinct(reflect.ValueOf(&b.Kinds).Elem(), &n)
+	distinct(reflect.ValueOf(&b.State).Elem(), &n)
+	distinct(reflect.ValueOf(&b.Commands).Elem(), &n)
+	d := decided{
+		Drops: 40, Strikes: 41, Peers: 42, MaxDrops: 50, MaxStrikes: 51, MaxPeers: 52, Pending: 3, Held: true,
+		Bucket: errors.New("no bucket"),
+	}
+	distinct(reflect.ValueOf(&d.Stats).Elem(), &n)
+	for range policy.GuardNames() {
+		n++
+		d.Refused = append(d.Refused, n)
+	}
 	return observed{
 		Site: "home", Sensor: "tap", Started: time.Unix(1_700_000_000, 0),
 		Status: func() *sensor.Status { return s },
@@ -73,6 +87,31 @@ func observedAll() observed {
 		Bus:        func() bus.Stats { return b },
 		Ready:      func() error { return nil },
 		Correction: func() time.Duration { return -1500 * time.Millisecond },
+		Decided:    func() decided { return d },
+		Gates: func() []enforce.Status {
+			return []enforce.Status{gateAll(), {Interface: "eth2", Table: "nftables", Attached: true, Reconciled: time.Unix(1_700_000_000, 0)}}
+		},
+		Alive:      func(time.Time) error { return nil },
+		Unreported: func() uint64 { return 77 },
+	}
+}
+
+// gateAll is a gate that does all that is wanted, of which every figure differs.
+func gateAll() enforce.Status {
+	at := time.Unix(1_700_000_000, 0)
+	return enforce.Status{
+		Table: "xdp", Interface: "eth1", Attached: true, Known: 90, Wanted: 30, Enforced: 25, Shadow: 4,
+		Refused: map[string]int{"cap_rate": 3, "gateway": 2}, Pending: 6, Missing: 7,
+		Drift: enforce.Drift{Missing: 1, Foreign: 2, Changed: 5, Time: at}, DriftTotal: enforce.Drift{Missing: 11, Foreign: 12, Changed: 13, Time: at},
+		Adopted: 14, Alien: 15, Reconciled: at, Took: 20 * time.Millisecond, Whole: at.Add(time.Second),
+		Applied: 61, Expired: 62, Removed: 63, Refusals: map[string]uint64{"cap_rate": 64, "forged": 65}, Unasked: 66, Forgotten: 67,
+		Totals: []enforce.Total{
+			{Verdict: "pass", Reason: "none", Packets: 1000, Bytes: 2000},
+			{Verdict: "drop", Reason: "host", Packets: 70, Bytes: 7000, Lost: 5},
+			{Verdict: "limit", Reason: "service", Packets: 30, Bytes: 3000, Lost: 4},
+			{Verdict: "shadow", Reason: "host", Packets: 9, Bytes: 900, Lost: 3},
+		},
+		Counts: []enforce.Count{{Kind: "hosts4", Used: 21, Limit: 1024}}, Errors: 68,
 	}
 }
 
@@ -113,11 +152,18 @@ func value(t *testing.T, all map[string]*dto.MetricFamily, name, labels string) 
 // TestMetricsTable compares what is scraped with docs/metrics.md, both ways: name, type, labels and help.
 func TestMetricsTable(t *testing.T) {
 	_, all := gatherAll(t)
-	asDocumented(t, all)
+	asDocumented(t, all, everything)
 }
 
-// asDocumented holds that all metrics of weir, and no others, are in docs/metrics.md.
-func asDocumented(t *testing.T, all map[string]*dto.MetricFamily) {
+// What metrics a process has, by what runs in it.
+var (
+	everything = regexp.MustCompile(`^`)
+	ofSense    = regexp.MustCompile(`^weir_([^ge]|event)`) // no weir_gate_, no weir_enforce_
+	ofBlock    = regexp.MustCompile(`^weir_(build_info|bus_|config_|enforce_|gate_|loss_total|refusals_)`)
+)
+
+// asDocumented holds that all metrics of weir, and no others, are in docs/metrics.md, and that those of the parts that run are there.
+func asDocumented(t *testing.T, all map[string]*dto.MetricFamily, parts *regexp.Regexp) {
 	t.Helper()
 	got := map[string]string{}
 	for name, f := range all {
@@ -144,8 +190,8 @@ func asDocumented(t *testing.T, all map[string]*dto.MetricFamily) {
 		}
 	}
 	for name := range want {
-		if got[name] == "" {
-			t.Errorf("docs/metrics.md has %s, which is no metric", name)
+		if there := got[name] != ""; there != parts.MatchString(name) {
+			t.Errorf("docs/metrics.md has %s, and it is a metric of what runs: %v", name, there)
 		}
 	}
 	if len(got) < 40 {
@@ -222,7 +268,7 @@ func TestLossTable(t *testing.T) {
 
 func TestMetricsValues(t *testing.T) {
 	m, all := gatherAll(t)
-	s, b := m.Status(), m.Bus()
+	s, b, d := m.Status(), m.Bus(), m.Decided()
 	for _, c := range []struct {
 		name, labels string
 		want         float64
@@ -244,6 +290,45 @@ func TestMetricsValues(t *testing.T) {
 		{"weir_loss_total", `cause="alert",stage="bus"`, float64(sum(b.Kinds[bus.Alert].Dropped[:]))},
 		{"weir_bus_dropped_total", `cause="disk",kind="flow"`, float64(b.Kinds[bus.Flow].Dropped[bus.Disk])},
 		{"weir_bus_published_total", `kind="health"`, float64(b.Kinds[bus.Health].Published)},
+		{"weir_loss_total", `cause="gate_drops",stage="tally"`, float64(s.Gate.DropsLost)},
+		{"weir_loss_total", `cause="strikes",stage="policy"`, float64(d.Forgotten)},
+		{"weir_loss_total", `cause="samples",stage="gate"`, 12},
+		{"weir_loss_total", `cause="hits",stage="gate"`, 66},
+		{"weir_loss_total", `cause="tombstones",stage="gate"`, 67},
+		{"weir_loss_total", `cause="reports",stage="gate"`, 77},
+		{"weir_blocked_packets_total", `action="shadow"`, float64(s.Gate.ShadowPackets)},
+		{"weir_blocked_bytes_total", `action="drop"`, float64(s.Gate.Bytes)},
+		{"weir_bus_state_reads_total", `again="yes"`, float64(b.State.Rereads)},
+		{"weir_bus_state_writes_total", `result="failed"`, float64(b.State.WriteErrors)},
+		{"weir_bus_state_bad_entries_total", "", float64(b.State.Bad)},
+		{"weir_bus_commands_total", `result="refused"`, float64(b.Commands.Refused)},
+		{"weir_bus_gate_reports_unheard_total", "", float64(b.Commands.ReportsUnheard)},
+		{"weir_state_entries", `table="strikes"`, 41},
+		{"weir_state_entries_limit", `table="peers"`, 52},
+		{"weir_drops_wanted", "", 37},
+		{"weir_drops_pending", "", 3},
+		{"weir_decisions_total", `outcome="pending"`, float64(d.Stats.Pending)},
+		{"weir_decisions_total", `outcome="extended"`, float64(d.Extended)},
+		{"weir_policy_held", "", 1},
+		{"weir_refusals_total", `by="policy",guard="panic"`, float64(d.Refused[0])},
+		{"weir_refusals_total", `by="policy",guard="cap_established"`, float64(d.Refused[len(d.Refused)-1])},
+		{"weir_refusals_total", `by="gate",guard="cap_rate"`, 64},
+		{"weir_refusals_total", `by="gate",guard="forged"`, 65},
+		{"weir_refusals_total", `by="gate",guard="replayed"`, 0},
+		{"weir_gate_attached", `interface="eth1",table="xdp"`, 1},
+		{"weir_gate_drops_wanted", `interface="eth1",table="xdp"`, 30},
+		{"weir_gate_drops_enforced", `interface="eth1",table="xdp"`, 25},
+		{"weir_gate_drops_refused", `guard="gateway",interface="eth1",table="xdp"`, 2},
+		{"weir_gate_drops_refused", `guard="gateway",interface="eth2",table="nftables"`, 0},
+		{"weir_gate_drift", `interface="eth1",table="xdp"`, 8},
+		{"weir_gate_drift_total", `interface="eth1",kind="changed",table="xdp"`, 13},
+		{"weir_gate_reconciled_timestamp_seconds", `interface="eth1",table="xdp"`, 1700000000},
+		{"weir_gate_read_timestamp_seconds", `interface="eth1",table="xdp"`, 1700000001},
+		{"weir_gate_reconcile_duration_seconds", `interface="eth1",table="xdp"`, 0.02},
+		{"weir_gate_receipts_total", `interface="eth1",state="removed",table="xdp"`, 63},
+		{"weir_gate_packets_total", `interface="eth1",reason="service",table="xdp",verdict="limit"`, 30},
+		{"weir_gate_bytes_total", `interface="eth1",reason="host",table="xdp",verdict="drop"`, 7000},
+		{"weir_gate_entries_limit", `interface="eth1",kind="hosts4",table="xdp"`, 1024},
 		{"weir_loss_ratio", "", 0.125},
 		{"weir_one_way", "", 1},
 		{"weir_unanswered", "", 0},
@@ -312,6 +397,136 @@ func addressLike(s string) bool {
 		_, err := netip.ParseAddr(word)
 		return err == nil
 	})
+}
+
+// TestMetricsOfParts holds that a process has the metrics and the fields of health of what runs in it, and no others.
+func TestMetricsOfParts(t *testing.T) {
+	sense, block := observedAll(), observedAll()
+	sense.Gates, sense.Alive, sense.Unreported = nil, nil, nil
+	block.Status, block.Interfaces, block.Correction, block.Decided = nil, nil, nil, nil
+	for _, c := range []struct {
+		name  string
+		o     observed
+		parts *regexp.Regexp
+	}{{"sense", sense, ofSense}, {"block", block, ofBlock}, {"run", observedAll(), everything}} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMetrics(c.o)
+			if m.Status != nil {
+				m.alert(&alert.Alert{Analyzer: "scan"}, time.Now())
+			}
+			families, err := m.registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := map[string]*dto.MetricFamily{}
+			for _, f := range families {
+				all[f.GetName()] = f
+			}
+			asDocumented(t, all, c.parts)
+			asHealthDocumented(t, newHealthReporter(m).message(time.Now()), c.name)
+			if why := m.ready(c.o.Started.Add(time.Second)); why != nil {
+				t.Errorf("it is not ready: %q", why)
+			}
+		})
+	}
+}
+
+// asHealthDocumented holds that a health message has the fields that docs/health.md says a command's has, in that order, and returns
+// them.
+func asHealthDocumented(t *testing.T, message []byte, command string) map[string]any {
+	t.Helper()
+	said := map[string]any{}
+	if err := json.Unmarshal(message, &said); err != nil {
+		t.Fatalf("%v: %s", err, message)
+	}
+	doc, err := os.ReadFile("../../docs/health.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields, at := 0, 0
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\| ([^|]*) \\|").FindAllStringSubmatch(string(doc), -1) {
+		if row[2] != "all" && !slices.Contains(strings.Split(row[2], ", "), command) {
+			continue
+		}
+		for _, field := range regexp.MustCompile("[a-z_]+").FindAllString(row[1], -1) {
+			fields++
+			if _, found := said[field]; !found {
+				t.Errorf("the health message of weir %s has no %s, which docs/health.md has", command, field)
+			}
+			here := strings.Index(string(message[at:]), `"`+field+`":`)
+			if here < 0 {
+				t.Errorf("%s is not in its place", field)
+			}
+			at += max(here, 0)
+		}
+	}
+	if fields != len(said) || fields < 10 {
+		t.Errorf("%d fields are documented, and the health message of weir %s has %d:\n%s", fields, command, len(said), message)
+	}
+	return said
+}
+
+// TestGateReasons holds what keeps a gate from being ready, a line each, and what does not.
+func TestGateReasons(t *testing.T) {
+	now := time.Unix(1_700_000_300, 0)
+	for _, c := range []struct {
+		name string
+		do   func(*enforce.Status)
+		want []string
+	}{
+		{"all well", func(*enforce.Status) {}, nil},
+		{"drift that was mended", func(g *enforce.Status) { g.Drift.Missing = 100 }, nil},
+		{"a panic", func(g *enforce.Status) {
+			g.Held, g.Enforced, g.Refused = &enforce.Panic{Held: true}, 0, map[string]int{"panic": 30}
+		}, nil},
+		{"not begun", func(g *enforce.Status) { g.Reconciled, g.Attached = time.Time{}, false }, []string{"eth1: the gate was not looked after yet"}},
+		{"detached", func(g *enforce.Status) { g.Attached, g.Error = false, "attach: no such device\nreally" }, []string{
+			"eth1: the gate (xdp) does not judge the traffic", "eth1: attach: no such device; really",
+		}},
+		{"stale", func(g *enforce.Status) { g.Stale = now.Add(-150 * time.Second) }, []string{"eth1: wanted drops were not read whole for 2m30s"}},
+		{"full", func(g *enforce.Status) { g.Enforced, g.Failed = 20, 5 }, []string{"eth1: 5 of 30 wanted drops were not taken by the kernel"}},
+		{"lost", func(g *enforce.Status) { g.Enforced = 24 }, []string{"eth1: 30 drops are wanted, 24 in force, 5 held back by guards"}},
+		{"too many", func(g *enforce.Status) { g.Enforced = 26 }, []string{"eth1: 30 drops are wanted, 26 in force, 5 held back by guards"}},
+	} {
+		g := gateAll()
+		c.do(&g)
+		m := newMetrics(observed{Started: now, Gates: func() []enforce.Status { return []enforce.Status{g} }})
+		if got := m.ready(now); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	m := newMetrics(observed{
+		Gates:   func() []enforce.Status { return []enforce.Status{gateAll()} },
+		Alive:   func(time.Time) error { return errors.New("the gate of eth1 was not looked after for 20s") },
+		Decided: func() decided { return decided{Unwritten: 3, Bucket: errors.New("nats: timeout")} },
+	})
+	want := []string{"the gate of eth1 was not looked after for 20s", "3 decisions cannot be written for the gates: nats: timeout"}
+	if got := m.ready(now); !slices.Equal(got, want) || fmt.Sprint(m.stuck(now)) != want[0] {
+		t.Errorf("%q, %v, want %q", got, m.stuck(now), want)
+	}
+}
+
+// TestEnforceLatency holds which receipts are a measure of it.
+func TestEnforceLatency(t *testing.T) {
+	o := observedAll()
+	m := newMetrics(o)
+	told := func(state string, after, took time.Duration) {
+		at := o.Started.Add(after)
+		m.receipt(&enforce.Receipt{State: state, Generation: uint64(at.UnixMicro())}, at.Add(took))
+	}
+	told(enforce.ReceiptApplied, time.Second, 3*time.Millisecond)
+	told(enforce.ReceiptApplied, time.Minute, -time.Millisecond) // another host's clock
+	told(enforce.ReceiptApplied, -time.Second, time.Hour)        // decided before the start
+	told(enforce.ReceiptRefused, time.Second, time.Second)
+	m.receipt(&enforce.Receipt{State: enforce.ReceiptRemoved}, o.Started)
+	var h dto.Metric
+	if err := m.applied.Write(&h); err != nil {
+		t.Fatal(err)
+	}
+	g := h.GetHistogram()
+	if g.GetSampleCount() != 2 || g.GetSampleSum() < 0.00299 || g.GetSampleSum() > 0.00301 {
+		t.Errorf("latencies of 3 ms and 0 are counted as %v", g)
+	}
 }
 
 // TestMetricsBeforeTheFirstSecond holds that a sensor without a status, interfaces or bus can be scraped.
@@ -455,7 +670,10 @@ func TestHealthMessage(t *testing.T) {
 		`"loss":{"ratio":0.125,"causes":[{"stage":"kernel","cause":"ring_full",`,
 		`"one_way":true,"unanswered":false,"alerts":{"open":20,"opened":30,"since":30},`,
 		`"interfaces":[{"name":"eth1","up":true,"open":true,"reopened":1,"received":50,"dropped":4},`,
-		`"outbox_bytes":512,"outbox_limit_bytes":1024}}`,
+		`"outbox_bytes":512,"outbox_limit_bytes":1024},`,
+		`"policy":{"wanted":37,"pending":3,"requested":` + fmt.Sprint(o.Decided().Requested) + `,`,
+		`"gates":[{"interface":"eth1","table":"xdp","attached":true,"held":false,"wanted":30,"enforced":25,"shadow":4,"refused":{"cap_rate":3,"gateway":2},"failed":0,`,
+		`"drift":{"total":36,"since":36},"stale":false,"reconciled":"2023-11-14T22:13:20.000000000Z","dropped_packets":{"total":100,"per_second":10},`,
 	} {
 		if !strings.Contains(string(first), part) {
 			t.Errorf("the message lacks %s\n%s", part, first)
@@ -466,7 +684,7 @@ func TestHealthMessage(t *testing.T) {
 	next.Link.Bytes += 1000
 	next.Link.Loss[tally.LossKernel] += 3
 	s = &next
-	var got health
+	got := health{healthEngine: &healthEngine{}}
 	if err := json.Unmarshal(r.message(o.Started.Add(20*time.Second)), &got); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,7 +105,7 @@ func TestSenseMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asDocumented(t, all)
+	asDocumented(t, all, ofSense)
 	for _, c := range []struct {
 		name, labels string
 		want         float64
@@ -144,26 +143,7 @@ func TestSenseMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := map[string]any{}
-	if err := json.Unmarshal(m.Data, &said); err != nil {
-		t.Fatalf("%v: %s", err, m.Data)
-	}
-	doc, err := os.ReadFile("../../docs/health.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := 0
-	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\|").FindAllStringSubmatch(string(doc), -1) {
-		for _, field := range regexp.MustCompile("[a-z_]+").FindAllString(row[1], -1) {
-			fields++
-			if _, found := said[field]; !found {
-				t.Errorf("the health message has no %s, which docs/health.md has", field)
-			}
-		}
-	}
-	if fields != len(said) {
-		t.Errorf("%d fields are documented, and the health message has %d:\n%s", fields, len(said), m.Data)
-	}
+	said := asHealthDocumented(t, m.Data, "sense")
 	loss, _ := json.Marshal(said["loss"])
 	if want := `{"causes":[{"cause":"version","since":3,"stage":"decode","total":3}],"ratio":0}`; string(loss) != want {
 		t.Errorf("loss is %s, want %s", loss, want)
