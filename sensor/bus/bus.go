@@ -384,7 +384,7 @@ func (b *Bus) Close(ctx context.Context) error {
 	alerts, flows, drops := b.outbox.left(Alert), b.outbox.left(Flow), b.outbox.left(Drop)
 	if left := fmt.Sprintf("%d alerts and %d flows", alerts, flows); alerts+flows+drops > 0 {
 		if drops > 0 {
-			left = fmt.Sprintf("%d alerts, %d events of drops and %d flows", alerts, drops, flows)
+			left = fmt.Sprintf("%d events of drops, %s", drops, left)
 		}
 		err = errors.Join(err, fmt.Errorf("bus: %s are not published; they stay in %s for the next start", left, b.outbox.dir))
 	}

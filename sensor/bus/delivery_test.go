@@ -596,7 +596,7 @@ func TestLeftForNextStart(t *testing.T) {
 	b.Health([]byte("{}"))
 	begin := time.Now()
 	err := b.Close(within(t, 10*time.Second))
-	if err == nil || time.Since(begin) > 2*time.Second || !strings.Contains(err.Error(), "300 alerts, 300 events of drops and 300 flows are not published") {
+	if err == nil || time.Since(begin) > 2*time.Second || !strings.Contains(err.Error(), "300 events of drops, 300 alerts and 300 flows are not published") {
 		t.Errorf("closed after %v: %v", time.Since(begin), err)
 	}
 	t.Log(err)
