@@ -35,6 +35,8 @@ import (
 //   - A drop that changes loses the hits of the milliseconds in between.
 //   - Option layouts are refused, and so are ports or payloads without a protocol. Inner headers of two VLAN tags are not seen.
 //   - A packet that receive offload joined from many counts once.
+//   - Prerouting knows a packet by the interface it ends at: VLANs and bridges on the interface are others there, and not judged.
+//   - Without Survive the table goes at Close; after a crash entries stay until they end, or the next process takes them over.
 //
 // It takes Linux 5.11 (elements with two expressions; payloads of TCP 5.16). An Enforcer's goroutine calls it; Totals and AddPeers may be called beside.
 type nftTable struct {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -413,4 +415,66 @@ func TestNftNeverMended(t *testing.T) {
 		l.wantPassed("listed, "+change, 1, nftTCP("198.51.100.9", nftSYN).frame())
 		l.wantPassed("not listed, "+change, 0, nftTCP("198.51.100.7", nftSYN).frame())
 	}
+}
+
+// TestNftTools holds with hping3 what TestNftActions holds frame by frame: who is dropped is cut off, and a neighbour on the
+// same cable loses nothing. Counters are read meanwhile.
+func TestNftTools(t *testing.T) {
+	t.Parallel()
+	nftBoth(t, func(t *testing.T, l *nftLab, cfg nftConfig) {
+		if _, err := exec.LookPath("hping3"); err != nil {
+			leaveOut(t, "hping3 is not installed")
+		}
+		table := l.open(cfg, false)
+		l.run("ip", "-n", l.far, "addr", "add", "192.0.2.2/24", "dev", "nfi1")
+		l.run("ip", "-n", l.far, "addr", "add", "192.0.2.3/24", "dev", "nfi1")
+		tool := func(want string, args ...string) {
+			t.Helper()
+			out, _ := exec.Command("ip", append([]string{"netns", "exec", l.far, "timeout", "20"}, args...)...).CombinedOutput()
+			if !regexp.MustCompile(want).Match(out) {
+				t.Errorf("%v: want %q in\n%s", args, want, out)
+			}
+		}
+		ping := func(from, loss string) {
+			t.Helper()
+			tool(" "+loss+"% packet loss", "hping3", "-q", "-1", "-a", from, "-c", "20", "-i", "u1000", "192.0.2.1")
+		}
+		syns := func(loss string) {
+			t.Helper()
+			tool(" "+loss+"% packet loss", "hping3", "-q", "-S", "-p", "80", "-a", "192.0.2.2", "-c", "40", "-i", "u1000", "192.0.2.1")
+		}
+		done, ended := make(chan struct{}), make(chan error)
+		go func() {
+			var err error
+			for open := true; open && err == nil; {
+				select {
+				case <-done:
+					open = false
+				case <-time.After(time.Millisecond):
+					_, err = table.Totals()
+				}
+			}
+			ended <- err
+		}()
+		ping("192.0.2.2", "0")
+		syns("0")
+		for _, c := range []struct {
+			action     policy.Action
+			ping, syns string
+		}{{policy.DropAll, "100", "100"}, {policy.DropNew, "0", "100"}, {policy.LimitNew, "0", "8[0-9]"}} {
+			d := nftSource(c.action, "192.0.2.2")
+			nftPut(t, table, d)
+			syns(c.syns)
+			ping("192.0.2.2", c.ping)
+			ping("192.0.2.3", "0")
+			if err := table.Delete([]string{d.Key()}); err != nil {
+				t.Error(err)
+			}
+		}
+		ping("192.0.2.2", "0")
+		close(done)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
