@@ -270,17 +270,23 @@ func (w *follower) advance(next int64) {
 }
 
 func (w *follower) handOver(other *share, closed int64) {
-	w.conns = conn.Stats{}
-	for _, shard := range w.shards {
-		w.conns.Add(w.e.conns.Stats(shard))
-	}
-	w.totals.lost, w.joined = w.worker.lost, w.totals.packets
+	w.sum()
+	w.joined = w.totals.packets
 	s := w.now
 	s.closed, s.totals = closed, w.totals
 	s.recs, w.recs = w.recs, other.recs[:0]
 	w.kept = [decode.Shards]int{}
 	w.now, w.tallies = other, w.e.sets[other.set]
 	w.full.Store(s)
+}
+
+// sum brings the totals up to date.
+func (w *follower) sum() {
+	w.conns = conn.Stats{}
+	for _, shard := range w.shards {
+		w.conns.Add(w.e.conns.Stats(shard))
+	}
+	w.totals.lost = w.worker.lost
 }
 
 // rouse wakes the judge, if it sleeps.

@@ -188,7 +188,7 @@ func (j *liveJudge) finish() error {
 		all.started = true
 		all.tick, all.first, all.last = max(all.tick, w.tick), min(all.first, w.first), max(all.last, w.course.last)
 		all.backward, all.jumps = all.backward+w.backward, max(all.jumps, w.jumps)
-		w.totals.lost = w.worker.lost
+		w.sum() // of a last tick that was never handed over, too
 		j.seen[i] = w.totals
 	}
 	j.judge.finish(&all)
