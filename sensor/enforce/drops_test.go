@@ -2,6 +2,7 @@ package enforce
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"log/slog"
 	"net/netip"
@@ -64,4 +65,15 @@ func instruct(t testing.TB, d *policy.Drop) Instruction {
 		t.Fatal(err)
 	}
 	return Instruction{Key: d.Key(), Body: b, Signer: "U1"}
+}
+
+// many are drops of n addresses, by generation.
+func many(n int, life time.Duration) []*policy.Drop {
+	list := make([]*policy.Drop, n)
+	for i := range list {
+		var a [4]byte
+		binary.BigEndian.PutUint32(a[:], 11<<24+uint32(i)*2654435761>>8)
+		list[i] = drop(netip.AddrFrom4(a).String(), life)
+	}
+	return list
 }

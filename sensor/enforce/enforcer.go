@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -318,7 +319,8 @@ func (e *Enforcer) apply(now time.Time) (again bool) {
 		case ends:
 			e.endRead(now)
 		case guards:
-			e.guards, e.never, e.neverSet = v.guards, v.never, false
+			e.neverSet = e.neverSet && slices.Equal(e.never, v.never)
+			e.guards, e.never = v.guards, v.never
 			e.asked++
 			again = true
 		case panics:

@@ -147,6 +147,13 @@ func TestInstructions(t *testing.T) {
 	d.expect("removed hand address.10.8.0.2", 0, 0)
 	d.drops(longer)
 	d.expect("refused replayed address.10.8.0.2", 0, 0)
+	d.take(Instruction{Key: "address.10.8.0.2", Deleted: true}, Instruction{Key: "address.10.8.0.8", Deleted: true}) // garbage
+	d.expect("", 0, 0)
+	past := drop("10.8.0.3", time.Hour)
+	past.Created -= 7200
+	past.Until -= 7200
+	d.drops(past)
+	d.expect("refused expired address.10.8.0.3", 0, 0)
 }
 
 func TestGuardsAtTheMapWrite(t *testing.T) {

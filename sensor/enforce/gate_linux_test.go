@@ -230,9 +230,19 @@ func pinned(t *testing.T, pins string) string {
 }
 
 func TestGateDropsAndExpires(t *testing.T) {
-	t.Parallel()
+	for _, mode := range []Mode{ModeXDP, ModeTCX} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			dropAndExpire(t, mode)
+		})
+	}
+}
+
+func dropAndExpire(t *testing.T, mode Mode) {
 	w := newWire(t)
-	a := w.start(t, smallGate(), nil)
+	cfg := smallGate()
+	cfg.Mode = mode
+	a := w.start(t, cfg, nil)
 	if !w.reach(t, "10.8.0.2") {
 		t.Fatal("an empty gate keeps datagrams out")
 	}
@@ -259,7 +269,7 @@ func TestGateDropsAndExpires(t *testing.T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, r := range a.receipts {
-		if r.State == ReceiptExpired && (r.Packets != 3 || r.Last == 0 || r.Table != "xdp" || r.Interface != "gate0") {
+		if r.State == ReceiptExpired && (r.Packets != 3 || r.Last == 0 || r.Table != string(mode) || r.Interface != "gate0") {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -571,7 +581,7 @@ func TestGateSamples(t *testing.T) {
 		err := a.table.(Sampler).Samples(ctx, func(frame []byte, wireLen int, at time.Time, verdict string) {
 			mu.Lock()
 			defer mu.Unlock()
-			seen = append(seen, fmt.Sprintln(frame[26:30], wireLen, time.Since(at) < time.Minute, verdict))
+			seen = append(seen, fmt.Sprintln(netip.AddrFrom4([4]byte(frame[26:30])), wireLen, time.Since(at) < time.Minute, verdict))
 		})
 		if err != nil {
 			t.Error(err)
@@ -581,7 +591,7 @@ func TestGateSamples(t *testing.T) {
 	a.enforced(t, 1)
 	w.reach(t, "10.8.0.2")
 	until(t, "samples", func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == 3 })
-	if seen[0] != "[10 8 0 2] 47 true drop\n" {
+	if seen[0] != "10.8.0.2 47 true drop\n" {
 		t.Errorf("%q", seen)
 	}
 	if err := a.table.(Peers).AddPeers([]netip.Addr{netip.MustParseAddr("10.8.0.7")}); err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestKeys(t *testing.T) {
-	at := func(s string) netip.Addr { return netip.MustParseAddr(s) }
+	at := netip.MustParseAddr
 	for _, c := range []struct {
 		drop *policy.Drop
 		want key

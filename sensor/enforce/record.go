@@ -73,7 +73,9 @@ func (e *Enforcer) learn(in *Instruction, now time.Time, changed *[]*record) (ag
 	r := e.records[in.Key]
 	switch {
 	case in.Deleted:
-		e.complain(in.Key, r, complaint{0, "bare_delete"}, now, "it was deleted without a signed removal, and is kept until its end")
+		if r != nil && (r.wanted() || r.stand == pending) || in.Key == PanicKey && e.panic != nil { // else it is garbage that was collected
+			e.complain(in.Key, r, complaint{0, "bare_delete"}, now, "it was deleted without a signed removal, and stays as it was")
+		}
 		return false
 	case in.Err != nil:
 		guard := in.Guard
@@ -100,6 +102,10 @@ func (e *Enforcer) learn(in *Instruction, now time.Time, changed *[]*record) (ag
 	switch {
 	case err != nil:
 		e.complain(in.Key, r, complaint{0, "malformed"}, now, err.Error())
+	case r == nil && d.Until <= now.Unix():
+		if d.State == policy.Requested && !e.reading { // in a whole read it is garbage
+			e.complain(in.Key, nil, complaint{d.Generation, "expired"}, now, "its end, "+clock(d.Until)+", is past")
+		}
 	case r == nil:
 		if r = e.remember(d, now); r != nil {
 			r.confirm(hash, e.read)

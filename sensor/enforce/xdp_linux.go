@@ -208,9 +208,12 @@ func (t *gateTable) Totals() ([]Total, error) {
 func (t *gateTable) Counts() []Count {
 	c := t.gate.Counts()
 	return []Count{
-		{"hosts4", c.Hosts4, t.cfg.Hosts4}, {"hosts6", c.Hosts6, t.cfg.Hosts6},
-		{"prefixes4", c.Prefixes4, t.cfg.Prefixes}, {"prefixes6", c.Prefixes6, t.cfg.Prefixes},
-		{"services", c.Services, t.cfg.Services}, {"signatures", c.Signatures, bpf.MaxSignatures},
+		{"hosts4", c.Hosts4, t.cfg.Hosts4},
+		{"hosts6", c.Hosts6, t.cfg.Hosts6},
+		{"prefixes4", c.Prefixes4, t.cfg.Prefixes},
+		{"prefixes6", c.Prefixes6, t.cfg.Prefixes},
+		{"services", c.Services, t.cfg.Services},
+		{"signatures", c.Signatures, bpf.MaxSignatures},
 	}
 }
 
