@@ -16,7 +16,7 @@ import (
 
 const (
 	bucketMiB    = 128              // of a site's state; a value of a drop takes 1 to 2 KiB
-	reserveMiB   = 8                // of it, which only keys that are there may take
+	reserveMiB   = 8                // of it, which only keys that are there and a panic may take
 	weighEvery   = 64               // writes; as many take the reserve at most
 	stateTimeout = 10 * time.Second // of a write
 	lookEvery    = 3 * time.Second  // whether the bucket is what the watch has seen
@@ -142,8 +142,10 @@ func (s *State) Put(ctx context.Context, key string, body []byte) error {
 // errHeld: the bucket is full.
 var errHeld = fmt.Errorf("it holds its %d MiB; remove drops, or lower policy.max_drops", bucketMiB)
 
-// weigh tells whether there is room for a key. What is left of the last is for those that are there: the end of a drop must
-// always find its place.
+// panicKey is that of the panic, which must find its place as the end of a drop must.
+const panicKey = "panic"
+
+// weigh tells whether there is room for a key. The last of it is for those that are there, and for a panic.
 func (s *State) weigh(ctx context.Context, kv jetstream.KeyValue, key string) error {
 	s.mu.Lock()
 	due := s.unweighed%weighEvery == 0
@@ -161,7 +163,7 @@ func (s *State) weigh(ctx context.Context, kv jetstream.KeyValue, key string) er
 	s.mu.Lock()
 	full := s.bytes > (bucketMiB-reserveMiB)<<20
 	s.mu.Unlock()
-	if !full {
+	if !full || key == panicKey {
 		return nil
 	}
 	_, err := kv.Get(ctx, key)

@@ -423,6 +423,7 @@ func TestStateFull(t *testing.T) {
 	for i := range 20 { // what ends a drop must go
 		put(t, s, fmt.Sprint("k", i), body+"longer")
 	}
+	put(t, s, "panic", "held")
 	if err := s.Put(within(t, 10*time.Second), "new", nil); err == nil {
 		t.Error("a new key has room")
 	}
