@@ -45,7 +45,7 @@ import (
 //
 // Score: 60 at the floor, 20 more for each factor of ten, at most the kind's cap.
 //
-// State: at most MaxVictims windows of each level, 1.7 kB each; see victims for what goes first. Cost: one pass.
+// State: at most MaxVictims windows of each level, 1.9 kB each; see victims for what goes first. Cost: one pass.
 type Flood struct {
 	cfg      FloodConfig
 	floors   floodCounts   // by metric
@@ -80,7 +80,7 @@ type FloodConfig struct {
 	SlowConnections        uint64        `yaml:"slow_connections"`              // of one service, each below 100 B/s for 30 s, as decode/conn counts them
 	AmplificationPorts     []uint16      `yaml:"amplification_ports"`           // UDP source ports of known reflectors
 	OneWayPorts            []uint16      `yaml:"one_way_ports"`                 // UDP services that never answer; their floors are ten times as high
-	MaxVictims             int           `yaml:"max_victims"`                   // tracked services, hosts and prefixes, each; 1.7 kB each
+	MaxVictims             int           `yaml:"max_victims"`                   // tracked services, hosts and prefixes, each; 1.9 kB each
 	MaxNormals             int           `yaml:"max_normals"`                   // hosts whose normal headers are kept; 20 kB each
 	Quiet                  time.Duration `yaml:"quiet"`                         // after which an alert closes
 }
