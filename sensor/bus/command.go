@@ -235,9 +235,9 @@ type Reply struct {
 // ask sends a command and collects the answers. It ends when all who began to answer are done and, unless they said that
 // nobody else would, nothing came for 300 ms; or after wait, and answers that are not complete are then marked.
 func (l *link) ask(ctx context.Context, k *Keys, command string, body []byte, wait time.Duration) ([]Reply, error) {
-	ctx, end := l.bound(ctx)
+	asked, end := l.bound(ctx)
 	defer end()
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	ctx, cancel := context.WithTimeout(asked, wait)
 	defer cancel()
 	if err := l.up(ctx); err != nil {
 		return nil, err
@@ -247,7 +247,12 @@ func (l *link) ask(ctx context.Context, k *Keys, command string, body []byte, wa
 		if err != nil {
 			return nil, err
 		}
-		if len(c.order) > 0 {
+		switch {
+		case l.ctx.Err() != nil:
+			return nil, ErrClosed
+		case asked.Err() != nil:
+			return nil, fmt.Errorf("nats: command %s: %w", command, asked.Err())
+		case len(c.order) > 0:
 			return c.replies(ctx.Err() != nil, wait), nil
 		}
 		if ctx.Err() == nil && time.Now().Before(patience) { // it may be about to start

@@ -170,6 +170,22 @@ func TestClient(t *testing.T) {
 	if err := other.Drop("x", "x", nil); err == nil || !strings.Contains(err.Error(), "has no stream for") {
 		t.Error(err)
 	}
+	asked := make(chan error)
+	serve(t, b, k, "long", "g", func(_, _ string, _ []byte) [][]byte { time.Sleep(300 * time.Millisecond); return nil })
+	short, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer stop()
+	if _, err := c.Ask(short, "long", nil, 5*time.Second); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	go func() {
+		_, err := c.Ask(context.Background(), "long", nil, 5*time.Second)
+		asked <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	c.Close()
+	if err := <-asked; !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
 	other.Close()
 	if err := other.Drop("x", "x", nil); !errors.Is(err, ErrClosed) {
 		t.Error(err)

@@ -133,6 +133,9 @@ func (k *Keys) Err() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.refresh()
+	if k.ownErr != nil && k.trustedErr != nil {
+		return fmt.Errorf("%w; %w", k.ownErr, k.trustedErr)
+	}
 	return errors.Join(k.ownErr, k.trustedErr)
 }
 
