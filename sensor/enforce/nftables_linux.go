@@ -38,7 +38,8 @@ import (
 //   - Prerouting knows a packet by the interface it ends at: VLANs and bridges on the interface are others there, and not judged.
 //   - Without Survive the table goes at Close; after a crash entries stay until they end, or the next process takes them over.
 //
-// It takes Linux 5.11 (elements with two expressions; payloads of TCP 5.16). An Enforcer's goroutine calls it; Totals and AddPeers may be called beside.
+// It takes Linux 5.11 (elements with two expressions; payloads of TCP 5.16). An Enforcer's goroutine calls it; Totals and AddPeers may
+// be called beside.
 type nftTable struct {
 	nftConfig
 	iface      string
@@ -375,8 +376,11 @@ func (t *nftTable) ifindex() int {
 	return int(r.Uint32())
 }
 
-// Close deletes the table, unless it is to survive: then its entries end by themselves.
+// Close deletes the table, unless it is to survive: then its entries end by themselves. A second call does nothing.
 func (t *nftTable) Close() error {
+	if t.look < 0 {
+		return nil
+	}
 	defer t.shut()
 	if t.Survive || !t.exists(t.table) {
 		return nil
@@ -393,9 +397,12 @@ func (t *nftTable) shut() {
 		_ = t.conn.CloseLasting()
 	}
 	_ = t.link.Close()
+	t.beside.Lock()
 	_ = t.other.Close()
+	t.beside.Unlock()
 	if t.look >= 0 {
 		_ = unix.Close(t.look)
+		t.look = -1
 	}
 }
 

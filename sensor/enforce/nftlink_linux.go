@@ -120,11 +120,14 @@ func openNftSocket() (*nftSocket, error) {
 	return &nftSocket{fd: fd, buf: make([]byte, 256<<10)}, nil
 }
 
+// Close may be called twice: the number of a closed file is soon another's.
 func (s *nftSocket) Close() error {
-	if s == nil {
+	if s == nil || s.fd < 0 {
 		return nil
 	}
-	return unix.Close(s.fd)
+	fd := s.fd
+	s.fd = -1
+	return unix.Close(fd)
 }
 
 // send numbers the messages and sends them as they stand.
