@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weir/bpf"
+	"weir/decode"
 	"weir/sensor/alert"
 	"weir/sensor/policy"
 )
@@ -230,7 +231,7 @@ func pinned(t *testing.T, pins string) string {
 }
 
 func TestGateDropsAndExpires(t *testing.T) {
-	for _, mode := range []Mode{ModeXDP, ModeTCX} {
+	for _, mode := range []Mode{ModeXDP, ModeTCX, ModeNFTables} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			dropAndExpire(t, mode)
@@ -613,4 +614,63 @@ func within2(t testing.TB, ns string, f func() error) (err error) {
 	t.Helper()
 	within(t, ns, func() { err = f() })
 	return err
+}
+
+// TestGateSignatureOfTCP compares flags as a kernel's own SYNs have them: syn, ece and cwr are off by default, ack is not set.
+func TestGateSignatureOfTCP(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	a := w.start(t, smallGate(), nil)
+	within(t, w.near, func() {
+		for _, port := range []string{"81", "82"} {
+			l, err := net.Listen("tcp4", "10.8.0.1:"+port)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { l.Close() })
+		}
+	})
+	connects := func(port string) (yes bool) {
+		within(t, w.far, func() {
+			c, err := net.DialTimeout("tcp4", "10.8.0.1:"+port, 300*time.Millisecond)
+			if yes = err == nil; yes {
+				c.Close()
+			}
+		})
+		return yes
+	}
+	put := func(flags string) {
+		d := drop("10.8.0.1", time.Hour)
+		d.Scope, d.IP, d.Service = policy.ScopeSignature, netip.Addr{}, &policy.Service{IP: netip.MustParseAddr("10.8.0.1")}
+		d.Signature = &alert.Signature{
+			Fields: []alert.Field{
+				{Name: "dst_port", Value: "81"}, {Name: "ttl_min", Value: "60"}, {Name: "ttl_max", Value: "64"}, {Name: "tcp_flags", Value: flags},
+			},
+			Attack: 1, NAttack: 100, NNormal: 100,
+		}
+		named(d)
+		a.Take([]Instruction{instruct(t, d)})
+	}
+	put("ack,syn")
+	a.enforced(t, 1)
+	if !connects("81") {
+		t.Error("a signature of other flags keeps connections out")
+	}
+	put("syn")
+	a.enforced(t, 2)
+	if connects("81") || !connects("82") {
+		t.Error("the signature does not keep SYNs to port 81 out, or others, too")
+	}
+}
+
+func TestFlagsAreThoseOfDecode(t *testing.T) {
+	for name, want := range map[string]uint16{
+		"fin": decode.FlagFIN, "syn": decode.FlagSYN, "rst": decode.FlagRST, "psh": decode.FlagPSH, "ack": decode.FlagACK, "urg": decode.FlagURG,
+		"ece": decode.FlagECE, "cwr": decode.FlagCWR, "ae": decode.FlagAE,
+	} {
+		if flagBits[name] != want {
+			t.Errorf("%s: %#x, want %#x", name, flagBits[name], want)
+		}
+	}
 }

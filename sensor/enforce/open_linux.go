@@ -50,7 +50,7 @@ func ClearAll(iface, pins string) error {
 	return errors.Join(wrong, clearNftables(iface))
 }
 
-// Detach takes gates off an interface ("": off all that have pinned ones), with their pins, and ends the drops of nftables.
+// Detach takes gates off an interface ("": off all that have pinned ones), with their pins, and removes our tables of nftables.
 func Detach(iface, pins string) error {
 	names := []string{iface}
 	if iface == "" {
@@ -64,7 +64,7 @@ func Detach(iface, pins string) error {
 		}
 		wrong = errors.Join(wrong, err)
 	}
-	return errors.Join(wrong, clearNftables(iface))
+	return errors.Join(wrong, detachNftables(iface))
 }
 
 func openNFTables(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []string, error) {
