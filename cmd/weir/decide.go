@@ -16,6 +16,7 @@ import (
 	"time"
 
 	network "weir/analyzers/context"
+	"weir/decode/conn"
 	"weir/sensor/alert"
 	"weir/sensor/bus"
 	"weir/sensor/enforce"
@@ -176,6 +177,19 @@ func (d *decider) retry() {
 			o.action = action
 		}
 	}
+}
+
+// acting is what the gate here does to a source's packets.
+func (d *decider) acting(source netip.Addr) conn.Action {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch drop := d.policy.Over(source); {
+	case drop == nil:
+		return conn.ActionAccept
+	case drop.Action == policy.Shadow:
+		return conn.ActionShadow
+	}
+	return conn.ActionDrop
 }
 
 // hit tells that packets met a drop, the last of them at a time in unix ns.

@@ -35,6 +35,7 @@ type gates struct {
 	all     []*gateAt
 	report  func(*gateReport)                 // besides the bus; may be nil
 	told    func(*enforce.Receipt, time.Time) // likewise
+	before  enforce.Total                     // what was dropped under earlier processes
 
 	mu      sync.Mutex
 	samples []gateSample
@@ -67,6 +68,7 @@ func openGates(settings *config, interfaces []string, dir string, rehearse bool,
 			return nil, errors.Join(err, g.close())
 		}
 	}
+	g.before = g.dropped()
 	p.follow(func(cfg policy.Config, n *network.Networks) {
 		for _, one := range g.all {
 			one.enforcer.Guard(policy.NewGuards(cfg, n), spared(n))
@@ -398,6 +400,26 @@ func (g *gates) answer(_, _ string, _ []byte) [][]byte {
 		g.seldom.Error("what is enforced cannot be listed", "error", err)
 	}
 	return parts
+}
+
+// dropped is what the gates dropped, or limited, since this process began.
+func (g *gates) dropped() enforce.Total {
+	sum := enforce.Total{}
+	for _, one := range g.all {
+		totals, err := one.table.Totals()
+		if err != nil {
+			g.seldom.Warn("what the gate dropped cannot be read", "interface", one.name, "error", err)
+		}
+		for _, t := range totals {
+			if t.Verdict == "drop" || t.Verdict == "limit" {
+				sum.Packets += t.Packets
+				sum.Bytes += t.Bytes
+			}
+		}
+	}
+	sum.Packets -= min(sum.Packets, g.before.Packets)
+	sum.Bytes -= min(sum.Bytes, g.before.Bytes)
+	return sum
 }
 
 // names are the interfaces.

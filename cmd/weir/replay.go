@@ -209,7 +209,7 @@ func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config,
 	}
 	err = errors.Join(err, out.finish())
 	if !c.Quiet && (err == nil || sum.Link.Packets > 0) {
-		printSummary(std.err, &outcome{sum, src.counters(), out.severities, time.Since(begin)})
+		printSummary(std.err, &outcome{Summary: sum, files: src.counters(), alerts: out.severities, took: time.Since(begin)})
 	}
 	if c.Expect != "" && ctx.Err() == nil {
 		err = errors.Join(err, c.compare(std, want, out.all))

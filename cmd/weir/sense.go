@@ -82,6 +82,7 @@ type sensing struct {
 	keys     *bus.Keys
 	decider  *decider
 	gates    *gates // nil: others enforce
+	stopped  string // what the gates did, for the summary
 	blocks   *host.State
 	beside   sync.WaitGroup
 	peers    chan []netip.Addr
@@ -419,6 +420,9 @@ func (s *sensing) alert(a *alert.Alert) {
 
 // flow publishes a connection at its end. On the judge's goroutine.
 func (s *sensing) flow(r *conn.Record) {
+	if s.gates != nil {
+		r.Action = s.decider.acting(r.Orig.Netip(r.Ver))
+	}
 	s.record = r.AppendJSON(s.record[:0])
 	s.bus.Flow(s.record[:len(s.record)-1])
 }
@@ -430,6 +434,8 @@ func (s *sensing) close() (err error) {
 	}
 	s.beside.Wait()
 	if s.gates != nil {
+		d := s.gates.dropped()
+		s.stopped = fmt.Sprintf("%d packets dropped, %s", d.Packets, scaled(d.Bytes, "B"))
 		err = errors.Join(err, s.gates.close())
 	}
 	s.printer.close()
@@ -457,5 +463,5 @@ func (s *sensing) tell(sum *sensor.Summary, took time.Duration) {
 	if s.cmd.Format == "table" || s.cmd.Format == "auto" && isTerminal(s.std.out) {
 		fmt.Fprintln(s.std.err)
 	}
-	printSummary(s.std.err, &outcome{Summary: sum, alerts: s.counted, took: took})
+	printSummary(s.std.err, &outcome{Summary: sum, alerts: s.counted, gate: s.stopped, took: took})
 }

@@ -19,6 +19,7 @@ type outcome struct {
 	*sensor.Summary
 	files  capture.Counters
 	alerts [alert.SeverityCount]uint64
+	gate   string // what it dropped, "" without one
 	took   time.Duration
 }
 
@@ -42,6 +43,9 @@ func printSummary(w io.Writer, o *outcome) {
 	line("loss", o.loss())
 	line("oddities", o.oddities())
 	line("alerts", o.found())
+	if o.gate != "" {
+		line("gate", o.gate)
+	}
 	rate := uint64(float64(l.Packets) / max(o.took.Seconds(), 1e-9))
 	line("took", fmt.Sprintf("%v, %s/s", o.took.Round(time.Millisecond), scaled(rate, " packets")))
 }

@@ -9,6 +9,7 @@ package policy
 import (
 	"container/heap"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/gaissmai/bart"
@@ -109,6 +110,16 @@ func (p *Policy) Drop(id string) *Drop {
 		return e.drop
 	}
 	return nil
+}
+
+// Over is the hardest drop in force, or in rehearsal, of a source; nil without one.
+func (p *Policy) Over(ip netip.Addr) (hardest *Drop) {
+	for _, e := range p.sources.Supernets(context.Single(ip)) {
+		if e.drop.State == Requested && (hardest == nil || e.drop.does(hardest)) {
+			hardest = e.drop
+		}
+	}
+	return hardest
 }
 
 // Wanted is the drop with a key (Drop.Key), wanted or pending, or nil.
