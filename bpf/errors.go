@@ -61,7 +61,7 @@ func explain(what string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, os.ErrPermission):
-		return &UnsupportedError{what, "CAP_BPF and CAP_NET_ADMIN (or root)", err}
+		return &UnsupportedError{what, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root)", err}
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
 		return &UnsupportedError{what, "Linux 5.18 (XDP with frags), tcx Linux 6.6", err}
 	}

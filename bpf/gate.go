@@ -127,8 +127,8 @@ type Gate struct {
 // Open loads the program and attaches it, or adopts what an earlier process left pinned. With a changed layout or changed
 // sizes what was pinned is detached and the tables are empty: Status.Adopted says which, and the caller fills them.
 //
-// Needs CAP_BPF and CAP_NET_ADMIN, CAP_SYS_ADMIN to mount a bpffs or to name a foreign program; afterwards the tables need
-// CAP_BPF only, and Reattach CAP_NET_ADMIN.
+// Needs CAP_BPF, CAP_NET_ADMIN and, for the verifier, CAP_PERFMON; CAP_SYS_ADMIN to mount a bpffs or to name a foreign program.
+// Afterwards the tables need CAP_BPF only, and Reattach CAP_NET_ADMIN.
 func Open(cfg Config) (*Gate, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err

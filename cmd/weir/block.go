@@ -40,8 +40,8 @@ Examples:
   sudo weir keys trust UDX… --name sensor1   whose drops to believe
   sudo weir block -i eth0 --detach           take the gate off, drop nothing
 
-It needs CAP_NET_ADMIN and CAP_BPF, and CAP_SYS_ADMIN to mount a bpffs where there is none. Drops survive its end and lapse by
-themselves (gate.survive: true).`
+It needs CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, and CAP_SYS_ADMIN to mount a bpffs where there is none. Drops survive its end and
+lapse by themselves (gate.survive: true). docs/gate.md tells more.`
 }
 
 // blocking is a running gate without a sensor.
@@ -126,6 +126,7 @@ func (b *blocking) open(ctx context.Context) (err error) {
 	}
 	id := bus.Identity{Site: b.settings.Site, Sensor: b.settings.sensorName()}
 	cfg := b.settings.NATS
+	cfg.Flows = "off" // a gate sees no connections, and the server of a sensor may have no room for their stream
 	if len(cfg.Servers) == 0 {
 		cfg.Join = b.cmd.State
 	}

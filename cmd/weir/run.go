@@ -18,10 +18,10 @@ type runCmd struct {
 // Help is the long form of --help.
 func (*runCmd) Help() string {
 	return `Sensor and gate in one process, for an edge host: what 'weir sense' finds on the interfaces is answered by the policy, and dropped
-by XDP (else nftables) before this host's network stack sees it. docs/drops.md tells what is dropped, for how long, and what never is;
-the start prints the addresses that never are. Begin with --dry-run, and look at 'weir bans list'.
+by XDP (else nftables) before this host's network stack sees it. docs/gate.md tells how it works, docs/drops.md what is dropped, for
+how long, and what never is; the start prints the addresses that never are. Begin with --dry-run, and look at 'weir bans list'.
 
-It needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, and CAP_SYS_ADMIN to mount a bpffs where there is none.
+It needs CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, and CAP_SYS_ADMIN to mount a bpffs where there is none.
 
 Examples:
   sudo weir run -i eth0 --dry-run
