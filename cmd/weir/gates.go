@@ -406,20 +406,38 @@ func (g *gates) answer(_, _ string, _ []byte) [][]byte {
 func (g *gates) dropped() enforce.Total {
 	sum := enforce.Total{}
 	for _, one := range g.all {
-		totals, err := one.table.Totals()
-		if err != nil {
-			g.seldom.Warn("what the gate dropped cannot be read", "interface", one.name, "error", err)
-		}
-		for _, t := range totals {
-			if t.Verdict == "drop" || t.Verdict == "limit" {
-				sum.Packets += t.Packets
-				sum.Bytes += t.Bytes
-			}
-		}
+		t := g.droppedAt(one)
+		sum.Packets += t.Packets
+		sum.Bytes += t.Bytes
 	}
 	sum.Packets -= min(sum.Packets, g.before.Packets)
 	sum.Bytes -= min(sum.Bytes, g.before.Bytes)
 	return sum
+}
+
+// droppedAt is all that a gate dropped, or limited.
+func (g *gates) droppedAt(one *gateAt) (sum enforce.Total) {
+	totals, err := one.table.Totals()
+	if err != nil {
+		g.seldom.Warn("what the gate dropped cannot be read", "interface", one.name, "error", err)
+	}
+	for _, t := range totals {
+		if t.Verdict == "drop" || t.Verdict == "limit" {
+			sum.Packets += t.Packets
+			sum.Bytes += t.Bytes
+		}
+	}
+	return sum
+}
+
+// gated is how many packets were dropped before the sensor saw them.
+func (g *gates) gated(iface string) uint64 {
+	for _, one := range g.all {
+		if one.name == iface && one.table.Name() == string(enforce.ModeXDP) {
+			return g.droppedAt(one).Packets
+		}
+	}
+	return 0
 }
 
 // names are the interfaces.

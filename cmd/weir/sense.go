@@ -261,7 +261,11 @@ func (s *sensing) start(f *filter.Filter) error {
 	r := new(sensingRun)
 	r.anew, r.reset = context.WithCancel(context.Background())
 	var err error
-	if r.live, err = openLive(s.settings.live(), s.cmd.Interface, s.cmd.workers(), f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
+	live := s.settings.live()
+	if s.gates != nil {
+		live.Gated = s.gates.gated
+	}
+	if r.live, err = openLive(live, s.cmd.Interface, s.cmd.workers(), f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
 		return err
 	}
 	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface), r.live.Workers()))

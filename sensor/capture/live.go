@@ -22,6 +22,8 @@ type LiveConfig struct {
 	BlockKiB     int           `yaml:"block_kib"`     // the kernel hands frames over in blocks of this size; a power of two that holds a super-packet
 	BlockTimeout time.Duration `yaml:"block_timeout"` // or after this time: latency against wake-ups
 	Promiscuous  bool          `yaml:"promiscuous"`   // also what is not addressed to this host, as on a mirror port
+
+	Gated func(iface string) uint64 `yaml:"-"` // packets that a gate of ours dropped before the tap, in all; may be nil
 }
 
 // LiveDefaults are the settings of a sensor that nobody configured. Blocks are small, because the kernel starts a new one each

@@ -47,6 +47,7 @@ type link struct {
 	taken    int     // rings in the hands of ports
 	reason   error   // why they are broken
 	counters netlink.LinkStatistics64
+	gated    uint64 // LiveConfig.Gated at the same look
 
 	// Of the watcher alone.
 	promisc int   // the socket that holds the interface in promiscuous mode; -1: none
@@ -156,9 +157,24 @@ func (k *link) count(now *netlink.LinkStatistics64) {
 	s, was := &k.status, &k.counters
 	s.Received += grown(was.RxPackets, now.RxPackets)
 	s.Errors += grown(was.RxErrors, now.RxErrors)
-	s.Dropped += grown(was.RxDropped, now.RxDropped) + grown(was.RxMissedErrors, now.RxMissedErrors)
+	s.Dropped += grown(was.RxMissedErrors, now.RxMissedErrors) + k.undropped(grown(was.RxDropped, now.RxDropped))
 	k.dropped.Store(s.Dropped)
 	k.counters = *now
+}
+
+// undropped is what an interface dropped less what our gate did, which drivers like virtio_net count as theirs. A driver that
+// does not shows it by having dropped less than the gate.
+func (k *link) undropped(dropped uint64) uint64 {
+	if k.live.cfg.Gated == nil {
+		return dropped
+	}
+	gated := k.live.cfg.Gated(k.name)
+	ours := grown(k.gated, gated)
+	k.gated = gated
+	if dropped < ours-ours/10 { // the two are not read at the same moment
+		return dropped
+	}
+	return dropped - min(dropped, ours)
 }
 
 // grown is by how much a counter grew, which may have begun anew.
