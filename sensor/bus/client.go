@@ -65,6 +65,7 @@ func (c *Config) dial(ctx, own context.Context, dir, name string) (nc *nats.Conn
 		stop()
 		return nil, "", err
 	}
+	opts = append(opts, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // else they are printed
 	nc, err = nats.Connect(url, opts...)
 	if err != nil {
 		stop()

@@ -19,6 +19,7 @@ var ErrReplayed = errors.New("it is a replay, or signed too long ago")
 
 const (
 	commandAge      = 30 * time.Second // how old a command may be, or how far in the future by the clock here
+	startSlack      = time.Second      // so much earlier a command may be signed than serving began: it was on its way, or clocks differ
 	maxNonces       = 4096             // commands of twice that time; more are refused
 	commandQueue    = 64
 	maxReply        = 512 << 10
@@ -149,7 +150,7 @@ func (l *link) serve(ctx context.Context, k *Keys, command, group string, f func
 		}
 		defer l.unsubscribe(others, &l.counts.unheard)
 	}
-	j := &judge{keys: k, site: l.site, command: command, since: time.Now(), nonces: map[string]known{}}
+	j := &judge{keys: k, site: l.site, command: command, since: time.Now().Add(-startSlack), nonces: map[string]known{}}
 	for {
 		select {
 		case <-ctx.Done():
