@@ -19,6 +19,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"weir/sensor/enforce"
 )
 
 // answering has a limit on new connections answer the scan of a private host.
@@ -130,7 +132,7 @@ func healthWith(t *testing.T, sub *nats.Subscription, field string) []byte {
 }
 
 // TestRunMetrics scrapes a sensor with its gate, which has dropped something: it serves what docs/metrics.md says, and counts as
-// dropped what hping3 had no answer to. Then the interface is taken away, and is back.
+// dropped what hping3 had no answer to. Then the interface is taken away, and is back; and a panic holds for a while.
 func TestRunMetrics(t *testing.T) {
 	t.Parallel()
 	need(t, "hping3")
@@ -204,15 +206,32 @@ func TestRunMetrics(t *testing.T) {
 		return code == http.StatusOK
 	})
 	w.awaitValue(t, 1, "weir_gate_attached")
+
+	panicking := &enforce.Panic{Held: true, By: "a test", Generation: uint64(time.Now().UnixMicro())}
+	file := filepath.Join(state, blockFolder, "eth0", enforce.PanicFile)
+	if err := enforce.WritePanic(file, *panicking); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitValue(t, 1, "weir_gate_held")
+	w.awaitValue(t, 0, "weir_gate_drops_enforced")
+	if code, body := w.get("/readyz"); code != http.StatusOK {
+		t.Errorf("a panic that holds is no reason, but /readyz says %d %s", code, body)
+	}
+	panicking.Held, panicking.Generation = false, panicking.Generation+1
+	if err := enforce.WritePanic(file, *panicking); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitValue(t, 0, "weir_gate_held")
 	if code := w.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("weir run ends with %d:\n%s", code, w.err.String())
 	}
 }
 
-// TestBlockMetrics scrapes a gate that serves a sensor beside it.
+// TestBlockMetrics scrapes a gate that serves a sensor beside it. Then somebody empties the kernel's tables with nft, which is seen and
+// mended, and the sensor ends with its NATS server.
 func TestBlockMetrics(t *testing.T) {
 	t.Parallel()
-	need(t, "hping3")
+	need(t, "hping3", "nft")
 	o := newOutpost(t, answering+"gate: {mode: nftables, every: 200ms}\n")
 	o.probe(t, 900, 1)
 	state := filepath.Join(o.dir, "state")
@@ -244,6 +263,14 @@ func TestBlockMetrics(t *testing.T) {
 		if code, body := w.get(path); code != want {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
+	}
+	runIn(t, o.far, "nft", "flush", "ruleset")
+	w.awaitValue(t, 1, "weir_gate_drift_total", `kind="missing"`)
+	w.awaitValue(t, 1, "weir_gate_drops_enforced")
+	w.awaitValue(t, 0, "weir_gate_drift") // since the look after
+	w.awaitValue(t, limited, "weir_gate_packets_total", `verdict="limit"`)
+	if code, body := w.get("/readyz"); code != http.StatusOK {
+		t.Errorf("after drift: /readyz says %d %s", code, body)
 	}
 	if code := sense.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("weir sense ends with %d:\n%s", code, sense.err.String())
