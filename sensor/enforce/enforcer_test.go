@@ -37,6 +37,7 @@ func newDesk(t testing.TB, change func(*Options)) *desk {
 		change(&d.o)
 	}
 	d.open()
+	t.Cleanup(func() { d.saver.Wait() }) // its folder goes after
 	return d
 }
 
