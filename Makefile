@@ -5,7 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Programs that tests and benchmarks run, headers that they need, and the Debian packages they come in.
 TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd ip=iproute2 \
 	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool sysctl=procps setpriv=util-linux gcc=gcc pcap-config=libpcap-dev \
-	clang=clang /usr/include/bpf/bpf_helpers.h=libbpf-dev xdp-filter=xdp-tools
+	clang=clang /usr/include/bpf/bpf_helpers.h=libbpf-dev xdp-filter=xdp-tools nft=nftables bpftool=bpftool
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
