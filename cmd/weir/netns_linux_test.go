@@ -150,7 +150,20 @@ func (w *written) String() string {
 // spawn starts a command in a namespace. If it still runs at the end of the test, it is killed.
 func spawn(t *testing.T, ns string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command("ip", append([]string{"netns", "exec", ns}, args...)...), ended: make(chan struct{})} // which replaces itself by the command
+	return launch(t, append([]string{"ip", "netns", "exec", ns}, args...)...) // ip replaces itself by the command
+}
+
+// spawnPinning starts a command in a network namespace as spawn does, but with the mounts of this process: ip netns exec makes new
+// ones, with which pins in a bpffs are gone.
+func spawnPinning(t *testing.T, ns string, args ...string) *process {
+	t.Helper()
+	return launch(t, append([]string{"nsenter", "--net=/run/netns/" + ns}, args...)...)
+}
+
+// launch starts a command. If it still runs at the end of the test, it is killed.
+func launch(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
 	p.Stdout, p.Stderr = &p.out, &p.err
 	p.WaitDelay = time.Second
 	if err := p.Start(); err != nil {
@@ -173,7 +186,7 @@ func (p *process) wait(t *testing.T) int {
 	select {
 	case <-p.ended:
 	case <-time.After(time.Minute):
-		t.Fatalf("%s does not end: %s", strings.Join(p.Args[4:], " "), p.err.String())
+		t.Fatalf("%s does not end: %s", strings.Join(p.Args, " "), p.err.String())
 	}
 	return p.ProcessState.ExitCode()
 }
@@ -216,15 +229,21 @@ type sentry struct {
 func sense(t *testing.T, ns string, args ...string) *sentry {
 	t.Helper()
 	s := begin(t, ns, args...)
-	await(t, "weir sense watches", func() bool {
+	s.watches(t)
+	return s
+}
+
+// watches waits until the sensor does.
+func (s *sentry) watches(t *testing.T) {
+	t.Helper()
+	await(t, "weir watches", func() bool {
 		select {
 		case <-s.ended:
-			t.Fatalf("weir sense %s: %v\n%s", strings.Join(args, " "), s.ProcessState, s.err.String())
+			t.Fatalf("%s: %v\n%s", strings.Join(s.Args, " "), s.ProcessState, s.err.String())
 		default:
 		}
 		return strings.Contains(s.err.String(), "msg=watching")
 	})
-	return s
 }
 
 // begin starts weir sense as sense does, and does not wait.

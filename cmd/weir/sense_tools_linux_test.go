@@ -192,10 +192,12 @@ type recorder struct {
 	file string
 }
 
-func record(t *testing.T, ns, device string) *recorder {
+// record writes the frames of a device into a file: those that match a filter, if there is one.
+func record(t *testing.T, ns, device string, filter ...string) *recorder {
 	t.Helper()
 	r := &recorder{file: filepath.Join(t.TempDir(), device+".pcap")}
-	r.process = spawn(t, ns, "tcpdump", "-i", device, "-B", "65536", "-n", "-Z", "root", "--time-stamp-precision", "nano", "-w", r.file)
+	args := []string{"tcpdump", "-i", device, "-B", "65536", "-n", "-Z", "root", "--time-stamp-precision", "nano", "-w", r.file}
+	r.process = spawn(t, ns, append(args, filter...)...)
 	await(t, "tcpdump listens", func() bool { return strings.Contains(r.err.String(), "listening on") })
 	return r
 }
