@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -428,14 +429,25 @@ func isBPF(dir string) bool {
 	return unix.Statfs(dir, &s) == nil && s.Type == unix.BPF_FS_MAGIC
 }
 
-// pinName is an interface's folder: a bpffs allows no dots in names, and namespaces may share one.
+// pinName is an interface's folder: a bpffs allows no dots in names, and network namespaces may share one.
 func pinName(iface string) string {
-	name := strings.ReplaceAll(iface, ".", "%")
-	var s unix.Stat_t
-	if unix.Stat("/proc/thread-self/ns/net", &s) == nil {
-		name += fmt.Sprintf("@%d", s.Ino)
+	return strings.ReplaceAll(iface, ".", "%") + "@" + namespaceName()
+}
+
+// namespaceName tells the thread's network namespace from all others since the kernel started (Linux 5.14; SO_NETNS_COOKIE). Its
+// inode does not: the kernel gives the number of one that is gone to the next, which then took over the gate of a dead stranger.
+func namespaceName() string {
+	if fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
+		defer unix.Close(fd)
+		if cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
+			return strconv.FormatUint(cookie, 10)
+		}
 	}
-	return name
+	var s unix.Stat_t
+	if unix.Stat("/proc/thread-self/ns/net", &s) != nil {
+		return ""
+	}
+	return fmt.Sprintf("i%d", s.Ino)
 }
 
 // unpinAll removes all pins of an interface, of every version and place, and tells whether there were any.

@@ -550,6 +550,27 @@ func TestOwnPins(t *testing.T) {
 	}
 }
 
+// TestPinNames holds that no namespace gets the pins of one that is gone, whose inode number it may have.
+func TestPinNames(t *testing.T) {
+	needRoot(t)
+	seen := map[string]bool{}
+	for i := range 20 {
+		ns := fmt.Sprintf("wbpfp%d", os.Getpid())
+		sh(t, "ip netns add "+ns)
+		var name, again string
+		within(t, ns, func() { name = pinName("eth0.5") })
+		within(t, ns, func() { again = pinName("eth0.5") })
+		sh(t, "ip netns del "+ns)
+		if name != again || !strings.HasPrefix(name, "eth0%5@") {
+			t.Fatalf("%q and %q", name, again)
+		}
+		if seen[name] {
+			t.Fatalf("namespace %d has the name of an earlier one: %q", i, name)
+		}
+		seen[name] = true
+	}
+}
+
 func TestDetach(t *testing.T) {
 	for _, m := range []Mode{ModeXDP, ModeTCX} {
 		t.Run(string(m), func(t *testing.T) {
