@@ -71,7 +71,7 @@ func (c *Config) options(ctx context.Context, name string) ([]nats.Option, error
 		}
 		opts = append(opts, o)
 	}
-	if c.CA != "" {
+	if c.CA != "" && !c.embedded() { // within a process nobody listens
 		opts = append(opts, nats.RootCAs(c.CA))
 	}
 	if c.Certificate != "" && c.outside() {

@@ -363,6 +363,7 @@ func TestEmbeddedTLS(t *testing.T) {
 	cfg := embedded()
 	cfg.Listen = "0.0.0.0:0"
 	cfg.Certificate, cfg.Key = cert, key
+	cfg.CA, _, _, _, _ = certificates(t) // whom to trust concerns who connects from outside
 	dir := t.TempDir()
 	b := open(t, cfg, dir)
 	if err := b.Ready(); err != nil {
