@@ -49,10 +49,17 @@ func TestEstablished(t *testing.T) {
 		t.Errorf("a limit hurts nobody: %+v", d)
 	}
 
+	if n := p.Pending(); n != 2 {
+		t.Errorf("%d drops wait for approval, want 2", n)
+	}
+
 	// Approval: the guards are asked once more.
 	ok := wanted(t, p.Approve(d.ID, "alice", after(time.Minute)))
 	if ok.State != Requested || ok.Approved != "alice" || ok.Guard != "" || ok.ID != d.ID || ok.Strikes != 1 || ok.Until != begin/second+660 {
 		t.Errorf("approved %+v", ok)
+	}
+	if n := p.Pending(); n != 1 {
+		t.Errorf("%d drops wait after the approval of one, want 1", n)
 	}
 	if got := p.Approve(d.ID, "alice", after(time.Minute)); len(got) != 0 {
 		t.Errorf("approved twice: %v", got)

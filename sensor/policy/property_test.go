@@ -285,7 +285,8 @@ func sound(t *rapid.T, cfg Config, d *Drop, now int64) {
 
 func bounded(t *rapid.T, p *Policy, requests []int64) {
 	drops, strikes, peers := p.Sizes()
-	if drops > p.cfg.MaxDrops || strikes > p.cfg.MaxStrikes || peers > p.cfg.MaxPeers || len(p.recent) > p.cfg.MaxPerSecond {
+	maxDrops, maxStrikes, maxPeers := p.Limits()
+	if drops > maxDrops || strikes > maxStrikes || peers > maxPeers || len(p.recent) > p.cfg.MaxPerSecond {
 		t.Fatalf("%d drops, %d strikes, %d peers, %d requests", drops, strikes, peers, len(p.recent))
 	}
 	if len(p.ids) != drops || len(p.due.list) != drops || strikes != p.strikes.table.Size() {
