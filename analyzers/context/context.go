@@ -19,6 +19,7 @@ type Config struct {
 	KnownDestinations []Prefix     `yaml:"known_destinations"` // where much data may go: backup, mirrors
 	Never             []Prefix     `yaml:"never"`              // never dropped, never limited
 	Lists             []ListConfig `yaml:"lists"`              // prefix lists in files, by name
+	Origins           []string     `yaml:"origins"`            // databases (.mmdb) that tell ASN and country
 }
 
 // ListConfig names a file of prefixes.

@@ -159,7 +159,7 @@ const (
 // check tells which setting cannot be.
 func (c *config) check() error {
 	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check(),
-		c.Networks.Check(), c.Policy.Check(), c.Gate.Check(), c.Policy.CheckLists(c.listNames())); err != nil {
+		c.Networks.Check(), c.Policy.Check(), c.Gate.Check(), c.Policy.CheckLists(c.listNames()), c.checkOrigins()); err != nil {
 		return err
 	}
 	if c.Site == "" {
@@ -187,7 +187,7 @@ func (c *config) files() []string {
 	for _, l := range c.Networks.Lists {
 		all = append(all, l.File)
 	}
-	return all
+	return append(all, c.Networks.Origins...)
 }
 
 // listNames are the names of the prefix lists.
@@ -213,7 +213,29 @@ func (c *config) readNetworks() (*context.Networks, error) {
 		}
 		lists = append(lists, list)
 	}
-	return context.New(c.Networks, lists, nil), nil
+	var files []io.Reader
+	for _, name := range c.Networks.Origins {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("networks: origins: %w", err)
+		}
+		files = append(files, bytes.NewReader(b))
+	}
+	origin, err := context.ReadOrigins(files...)
+	if err != nil {
+		return nil, fmt.Errorf("networks: origins %s: %w", strings.Join(c.Networks.Origins, ", "), err)
+	}
+	return context.New(c.Networks, lists, origin), nil
+}
+
+// checkOrigins tells which rule asks for what no database tells.
+func (c *config) checkOrigins() error {
+	for i, r := range c.Policy.Rules {
+		if len(r.ASN)+len(r.Country) > 0 && len(c.Networks.Origins) == 0 {
+			return fmt.Errorf("policy: rules: number %d asks for asn or country, which networks.origins has to tell", i+1)
+		}
+	}
+	return nil
 }
 
 // checkLive tells whether the memory suffices for live capture.
