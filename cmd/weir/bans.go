@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/user"
@@ -16,7 +18,9 @@ import (
 	"strings"
 	"time"
 
+	network "weir/analyzers/context"
 	"weir/sensor/bus"
+	"weir/sensor/enforce"
 	"weir/sensor/policy"
 )
 
@@ -51,13 +55,14 @@ type bansReach struct {
 	Config string `placeholder:"FILE" help:"Configuration (YAML) with site and nats."`
 }
 
+// How long to wait.
 const (
 	answerTime  = 3 * time.Second // for answers to a command
-	receiptTime = 2 * time.Second // for gates to take a drop
+	receiptTime = 3 * time.Second // for all gates to take a drop
 	bucketTime  = 5 * time.Second
 )
 
-// site is a connection to one, and the key to speak with.
+// siteClient is a connection to a site, and the key to speak with.
 type siteClient struct {
 	*bus.Client
 	settings config
@@ -115,27 +120,37 @@ var errNobody = errors.New("no sensor answers: is weir sense or weir run up, and
 // ban is one drop and how it stands.
 type ban struct {
 	drop      *policy.Drop
+	key       string
 	enforcers []enforced
 }
 
-// state is the sum of what the gates say.
+// state is the sum of what the gates say: the drop's own, but for what is requested.
 func (b *ban) state() string {
 	if b.drop.State != policy.Requested {
 		return b.drop.State.String()
 	}
-	found := map[string]bool{}
-	for _, e := range b.enforcers {
-		found[e.State] = true
-	}
-	switch {
-	case found["applied"]:
-		return "applied"
-	case found["shadow"]:
-		return "shadow"
-	case found["refused"], found["failed"], found["void"]:
-		return "refused"
+	for _, s := range []string{"applied", "shadow", "refused", "failed", "void", "removed"} {
+		if slices.ContainsFunc(b.enforcers, func(e enforced) bool { return e.State == s }) {
+			if s == "failed" || s == "void" {
+				return "refused"
+			}
+			return s
+		}
 	}
 	return "wanted"
+}
+
+// guard is why it is pending, was removed, or is refused.
+func (b *ban) guard() string {
+	if b.state() != "refused" {
+		return b.drop.Guard
+	}
+	for _, e := range b.enforcers {
+		if e.Guard != "" || e.Error != "" {
+			return cmp.Or(e.Guard, e.State)
+		}
+	}
+	return b.drop.Guard
 }
 
 // hits are the packets that met it, at all gates.
@@ -146,84 +161,121 @@ func (b *ban) hits() (n uint64) {
 	return n
 }
 
-// banForm is a drop as JSON: its own form, with another state.
+// banForm is a drop as JSON: its own form, with another state and guard.
 type banForm struct {
 	policy.Drop
-	State     string     `json:"state"` // applied, pending, shadow, refused, wanted, removed, expired
+	Key       string     `json:"key"`
+	State     string     `json:"state"`           // applied, pending, shadow, refused, wanted, removed, expired
+	Guard     string     `json:"guard,omitempty"` // of pending, refused, removed
 	Enforcers []enforced `json:"enforcers"`
 }
 
 func (b *ban) form() banForm {
-	return banForm{*b.drop, b.state(), append([]enforced{}, b.enforcers...)}
+	return banForm{*b.drop, b.key, b.state(), b.guard(), append([]enforced{}, b.enforcers...)}
+}
+
+// distrusted is what the bucket has of a key and is not believed.
+type distrusted struct {
+	Key       string     `json:"key"`
+	State     string     `json:"state"` // refused
+	Guard     string     `json:"guard"`
+	Reason    string     `json:"reason,omitempty"` // here
+	Signer    string     `json:"signer,omitempty"` // public key
+	Enforcers []enforced `json:"enforcers"`
 }
 
 // overview is what the bucket, the deciders and the gates know together.
 type overview struct {
-	bans  map[string]*ban // by id
-	notes []string        // what is missing in it
-	gates map[string]bool // that answered and hold something
+	bans    map[string]*ban        // by id
+	wrongs  map[string]*distrusted // by key and guard
+	notes   []string               // what is missing in it
+	answers []string               // gates that answered
 }
 
-// look asks all.
+func newOverview() *overview {
+	return &overview{bans: map[string]*ban{}, wrongs: map[string]*distrusted{}}
+}
+
+// look asks all. With an error the bucket is missing in the answer.
 func (c *siteClient) look(ctx context.Context) (*overview, error) {
-	v := &overview{bans: map[string]*ban{}, gates: map[string]bool{}}
-	bad := 0
+	v := newOverview()
 	reading, cancel := context.WithTimeout(ctx, bucketTime)
 	defer cancel()
 	err := c.State().Read(reading, func(s bus.Signed) {
-		if s.Err != nil {
-			bad++
+		if s.Deleted || s.Key == enforce.PanicKey && s.Err == nil {
 			return
 		}
-		if drop, err := policy.ParseDrop(s.Body); err == nil && drop.Key() == s.Key {
+		drop, bad := policy.ParseDrop(s.Body)
+		switch {
+		case s.Err != nil:
+			v.distrust(s.Key, signatureGuard(s.Err)).Reason = s.Err.Error()
+			v.distrust(s.Key, signatureGuard(s.Err)).Signer = s.Signer
+		case bad != nil || drop.Key() != s.Key:
+			v.distrust(s.Key, "malformed")
+		default:
 			v.add(drop)
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	if bad > 0 {
-		v.notes = append(v.notes, fmt.Sprintf("%d entries of the bucket are not signed by a key that is trusted here ('weir keys trust')", bad))
-	}
-	v.ask(ctx, c, commandDrops, "no sensor answers: what is pending is not shown", func(text json.RawMessage) error {
+	v.ask(ctx, c, commandDrops, answerTime, "no sensor answers: what is pending is not shown", func(text json.RawMessage) error {
 		drop, err := policy.ParseDrop(text)
 		if err == nil {
 			v.add(drop)
 		}
 		return err
 	})
-	v.enforced(ctx, c)
-	return v, nil
+	v.enforced(ctx, c, answerTime)
+	return v, err
 }
 
 func (v *overview) add(d *policy.Drop) {
 	if b := v.bans[d.ID]; b == nil {
-		v.bans[d.ID] = &ban{drop: d}
+		v.bans[d.ID] = &ban{drop: d, key: d.Key()}
 	} else if b.drop.Generation < d.Generation {
 		b.drop = d
 	}
 }
 
-func (v *overview) enforced(ctx context.Context, c *siteClient) {
-	v.ask(ctx, c, commandEnforced, "no gate answers: what is enforced is not known", func(text json.RawMessage) error {
+func (v *overview) distrust(key, guard string) *distrusted {
+	w := v.wrongs[key+" "+guard]
+	if w == nil {
+		w = &distrusted{Key: key, State: "refused", Guard: guard, Enforcers: []enforced{}}
+		v.wrongs[key+" "+guard] = w
+	}
+	return w
+}
+
+// enforced asks the gates, within a time. What they hold and nobody else knows is shown, too.
+func (v *overview) enforced(ctx context.Context, c *siteClient, wait time.Duration) {
+	from := v.ask(ctx, c, commandEnforced, wait, "no gate answers: what is enforced is not known", func(text json.RawMessage) error {
 		var e enforced
 		if err := json.Unmarshal(text, &e); err != nil {
 			return err
 		}
-		v.gates[e.Enforcer+" "+e.Interface] = true
-		if b := v.bans[e.Drop]; b != nil {
-			b.enforcers = append(b.enforcers, e)
+		if e.Drop == "" {
+			w := v.distrust(e.Key, e.Guard)
+			w.Enforcers = append(w.Enforcers, e)
+			return nil
 		}
+		b := v.bans[e.Drop]
+		if b == nil {
+			b = &ban{key: e.Key, drop: &policy.Drop{
+				Schema: policy.Schema, ID: e.Drop, Generation: e.Generation, State: policy.Requested, Action: e.Action, Would: e.Would,
+				Until: e.Until, Reason: "only gates know of it, and keep it until its end",
+			}}
+			v.bans[e.Drop] = b
+		}
+		b.enforcers = append(b.enforcers, e)
 		return nil
 	})
+	v.answers = append(v.answers, from...)
 }
 
-// ask hands in what all who answer a command list.
-func (v *overview) ask(ctx context.Context, c *siteClient, command, nobody string, each func(json.RawMessage) error) {
-	replies, err := c.Ask(ctx, command, nil, answerTime)
+// ask hands in what all who answer a command list, and tells who they are.
+func (v *overview) ask(ctx context.Context, c *siteClient, command string, wait time.Duration, nobody string, each func(json.RawMessage) error) (from []string) {
+	replies, err := c.Ask(ctx, command, nil, wait)
 	if err != nil {
 		v.notes = append(v.notes, nobody)
-		return
+		return nil
 	}
 	for _, r := range replies {
 		var part dropsReply
@@ -234,22 +286,34 @@ func (v *overview) ask(ctx context.Context, c *siteClient, command, nobody strin
 		for _, text := range part.Drops {
 			err = cmp.Or(err, each(text))
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			v.notes = append(v.notes, fmt.Sprintf("%s does not answer well: %v", r.From, err))
+		case !slices.Contains(from, r.From):
+			from = append(from, r.From)
 		}
 	}
+	return from
 }
 
 // live are the drops that have not ended, the newest first.
 func (v *overview) live(now time.Time) (all []*ban) {
 	for _, b := range v.bans {
-		if s := b.drop.State; (s == policy.Requested || s == policy.Pending) && b.drop.Until > now.Unix() {
+		if s := b.state(); s != "removed" && s != "expired" && b.drop.Until > now.Unix() {
 			all = append(all, b)
 		}
 	}
 	slices.SortFunc(all, func(a, b *ban) int {
 		return cmp.Or(cmp.Compare(b.drop.Created, a.drop.Created), cmp.Compare(a.drop.ID, b.drop.ID))
 	})
+	return all
+}
+
+// refused are the entries of the bucket that are not believed, by key.
+func (v *overview) refused() (all []*distrusted) {
+	for _, name := range slices.Sorted(maps.Keys(v.wrongs)) {
+		all = append(all, v.wrongs[name])
+	}
 	return all
 }
 
@@ -263,11 +327,23 @@ func (v *overview) find(what string) *ban {
 		return nil
 	}
 	for _, b := range v.live(time.Now()) {
-		if b.drop.Key() == d.Key() {
+		if b.key == d.Key() {
 			return b
 		}
 	}
 	return nil
+}
+
+// named is the drop that a word means as commands name it: its id, or the key of its target.
+func (v *overview) named(what string) (id, key string, err error) {
+	if b := v.find(what); b != nil {
+		return b.drop.ID, "", nil
+	}
+	if len(what) == 16 && strings.Trim(what, "0123456789abcdef") == "" {
+		return what, "", nil
+	}
+	d, err := parseTarget(what)
+	return "", d.Key(), err
 }
 
 // parseTarget reads an address, a prefix, or a service: address:port/protocol.
@@ -277,14 +353,14 @@ func parseTarget(s string) (d policy.Drop, err error) {
 		return d, nil
 	}
 	if p, err := netip.ParsePrefix(s); err == nil {
-		if d.Scope, d.Prefix = policy.ScopePrefix, p.Masked(); p.IsSingleIP() {
-			return policy.Drop{Scope: policy.ScopeAddress, IP: p.Addr().Unmap()}, nil
+		if d.Scope, d.Prefix = policy.ScopePrefix, network.Native(p); d.Prefix.IsSingleIP() {
+			return policy.Drop{Scope: policy.ScopeAddress, IP: d.Prefix.Addr()}, nil
 		}
 		return d, nil
 	}
 	where, protocol, _ := strings.Cut(s, "/")
 	to, err := netip.ParseAddrPort(where)
-	if err != nil || protocol == "" || strings.Trim(protocol, "abcdefghijklmnopqrstuvwxyz") != "" || to.Port() == 0 {
+	if err != nil || protocol == "" || len(protocol) > 8 || strings.Trim(protocol, "abcdefghijklmnopqrstuvwxyz0123456789") != "" || to.Port() == 0 {
 		return d, fmt.Errorf("%q is neither an address, nor a prefix, nor a service like 198.51.100.1:443/tcp or [2001:db8::1]:53/udp", s)
 	}
 	return policy.Drop{Scope: policy.ScopeService, Service: &policy.Service{IP: to.Addr().Unmap().WithZone(""), Port: to.Port(), Protocol: protocol}}, nil
@@ -299,14 +375,36 @@ func targetOf(d *policy.Drop) string {
 		return d.Prefix.String()
 	case policy.ScopeService:
 		return netip.AddrPortFrom(d.Service.IP, d.Service.Port).String() + "/" + d.Service.Protocol
+	case policy.ScopeSignature:
+		return "signature to " + d.Service.String()
 	}
-	return "signature to " + d.Service.String()
+	return ""
+}
+
+// keyTarget is the target of a key, as far as it tells.
+func keyTarget(key string) string {
+	scope, rest, _ := strings.Cut(key, ".")
+	where, bits, _ := strings.Cut(rest, "_")
+	if a, err := hex.DecodeString(where); err == nil && len(a) == 16 {
+		where = netip.AddrFrom16([16]byte(a)).String()
+	}
+	if _, err := netip.ParseAddr(where); err != nil {
+		return key
+	}
+	switch {
+	case scope == "address" && bits == "":
+		return where
+	case scope == "prefix" && bits != "":
+		return where + "/" + bits
+	}
+	return key
 }
 
 // verdicts are what came of asking deciders.
 type verdicts struct {
 	known     bool
 	decisions []decision
+	failed    error // of some who answered, when others knew
 }
 
 // order gives a command to deciders. Nobody's answer is errNobody.
@@ -339,15 +437,16 @@ func (c *siteClient) order(ctx context.Context, command string, request any) (*v
 		return nil, errNobody
 	}
 	if out.known || wrong == nil {
+		out.failed = wrong
 		return &out, nil
 	}
 	return nil, wrong
 }
 
-// about are the decisions on one drop; the refusals are all kept.
-func (d *verdicts) about(id string) (out []decision) {
+// about are the decisions on one drop, by its id or key; the refusals are all kept.
+func (d *verdicts) about(id, key string) (out []decision) {
 	for _, one := range d.decisions {
-		if one.Refusal != nil || one.Drop != nil && one.Drop.ID == id {
+		if one.Refusal != nil || one.Drop != nil && (one.Drop.ID == id || one.Drop.Key() == key) {
 			out = append(out, one)
 		}
 	}

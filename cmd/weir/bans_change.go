@@ -80,8 +80,11 @@ func (c *bansAddCmd) Run(ctx context.Context, std *streams) error {
 	if err := c.print(std, &one); err != nil {
 		return err
 	}
-	if one.Refusal != nil {
+	switch {
+	case one.Refusal != nil:
 		return reported{errors.New(one.Refusal.Sentence)}
+	case one.Drop == nil:
+		return errors.New("the sensor answers without a decision")
 	}
 	if one.Drop.State == policy.Pending {
 		fmt.Fprintf(std.err, "weir: it waits for 'weir bans approve %s'\n", one.Drop.ID)
@@ -110,31 +113,49 @@ func (c *bansAddCmd) print(std *streams, d *decision) error {
 	return writeLine(std.out, line)
 }
 
-// await tells what the gates make of a drop, for two seconds. All refusing it is a failure.
+// await tells what the gates make of a drop, as soon as all that answer have one, and for three seconds. All refusing it is a failure.
 func (c *siteClient) await(ctx context.Context, d *policy.Drop, std *streams) error {
+	within, cancel := context.WithTimeout(ctx, receiptTime)
+	defer cancel()
 	var told []enforced
 	var notes []string
-	for end := time.Now().Add(receiptTime); ; {
-		v := &overview{bans: map[string]*ban{d.ID: {drop: d}}, gates: map[string]bool{}}
-		v.enforced(ctx, c)
-		told, notes = v.bans[d.ID].enforcers[:0:0], v.notes
+	for {
+		v := newOverview()
+		v.bans[d.ID] = &ban{drop: d, key: d.Key()}
+		v.enforced(within, c, receiptTime)
+		var got []enforced
+		silent := map[string]bool{}
+		for _, name := range v.answers {
+			silent[name] = true
+		}
 		for _, e := range v.bans[d.ID].enforcers {
 			if e.Generation >= d.Generation && e.State != "waiting" {
-				told = append(told, e)
+				got = append(got, e)
+				delete(silent, e.Enforcer)
 			}
 		}
-		if len(told) > 0 && len(told) >= len(v.gates) || time.Now().After(end) || ctx.Err() != nil {
+		if len(got) >= len(told) { // the last look may have been cut short
+			told, notes = got, v.notes
+		}
+		if len(silent) == 0 || within.Err() != nil {
 			break
+		}
+		select {
+		case <-within.Done():
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	refused := 0
 	for _, e := range told {
-		if e.State != "applied" && e.State != "shadow" {
+		switch e.State {
+		case "applied":
+			fmt.Fprintf(std.err, "weir: applied at %s\n", gateText(&e))
+		case "shadow":
+			fmt.Fprintf(std.err, "weir: rehearsed at %s: counted only\n", gateText(&e))
+		default:
 			refused++
-			fmt.Fprintf(std.err, "weir: %s at %s: %s %s\n", e.State, gateText(&e), printable(e.Guard), printable(e.Error))
-			continue
+			fmt.Fprintf(std.err, "weir: %s at %s\n", e.State+printable(because(&e)), gateText(&e))
 		}
-		fmt.Fprintf(std.err, "weir: %s at %s\n", e.State, gateText(&e))
 	}
 	if len(told) == 0 {
 		fmt.Fprintln(std.err, "weir: wanted, but no gate has told that it is in force yet")
@@ -148,46 +169,78 @@ func (c *siteClient) await(ctx context.Context, d *policy.Drop, std *streams) er
 	return nil
 }
 
+// because is the guard and the reason of a gate.
+func because(e *enforced) string {
+	switch {
+	case e.Guard != "" && e.Error != "":
+		return fmt.Sprintf(" (guard %s: %s)", e.Guard, e.Error)
+	case e.Guard != "":
+		return fmt.Sprintf(" (guard %s)", e.Guard)
+	case e.Error != "":
+		return fmt.Sprintf(" (%s)", e.Error)
+	}
+	return ""
+}
+
 type bansRemoveCmd struct {
 	What      string `arg:"" name:"drop" help:"Id of the drop, or its target."`
 	Reason    string `required:"" placeholder:"TEXT" help:"Why."`
 	bansReach `embed:""`
 }
 
-// Run ends a drop: by the sensor that decided on it, and where that does not answer, by a tombstone of our own.
+// Run ends a drop: by the sensor that decided on it, and where none does, by a tombstone of our own.
 func (c *bansRemoveCmd) Run(ctx context.Context, std *streams) error {
 	if strings.TrimSpace(c.Reason) == "" {
 		return usageError{errors.New("--reason: a removal needs a reason")}
 	}
-	site, err := c.dial(ctx)
+	site, v, err := c.meet(ctx, c.What, std)
 	if err != nil {
 		return err
 	}
 	defer site.Close()
-	v, err := site.look(ctx)
+	id, key, err := v.named(c.What)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
-	b := v.find(c.What)
-	if b == nil {
-		return fmt.Errorf("there is no drop %s", printable(c.What))
+	got, err := site.order(ctx, commandChange, changeRequest{Op: opRemove, ID: id, Key: key, By: site.by, Reason: c.Reason})
+	if err == nil && got.known {
+		return printDecisions(std, got.about(id, key))
 	}
-	got, err := site.order(ctx, commandChange, changeRequest{Op: opRemove, ID: b.drop.ID, By: site.by, Reason: c.Reason})
 	if err != nil && !errors.Is(err, errNobody) {
 		return err
 	}
-	if err == nil && got.known {
-		return printDecisions(std, got.about(b.drop.ID))
-	}
-	if s := b.drop.State; s != policy.Requested && s != policy.Pending {
-		return fmt.Errorf("the drop %s is %s already", b.drop.ID, s)
+	b := v.bans[id]
+	switch {
+	case b == nil:
+		return errors.Join(fmt.Errorf("there is no drop %s", printable(c.What)), err)
+	case b.drop.State != policy.Requested && b.drop.State != policy.Pending:
+		return fmt.Errorf("the drop %s is %s already", id, b.drop.State)
+	case b.drop.Scope == policy.NoScope:
+		return fmt.Errorf("the drop %s is known to gates only, and no sensor answers who could remove it: it ends at %s UTC; 'weir bans panic' ends all",
+			id, clock(b.drop.Until))
 	}
 	if err := site.bury(ctx, b.drop, c.Reason); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "%s  %s\n", b.drop.ID, printable(b.drop.Summary))
-	fmt.Fprintln(std.err, "weir: no sensor knows this drop or answers; its removal was signed here, for the gates")
+	fmt.Fprintln(std.err, "weir: no sensor knows this drop, or none answers; its removal was signed here, for the gates")
+	_, err = fmt.Fprintf(std.out, "%s  %s\n", id, printable(b.drop.Summary))
 	return err
+}
+
+// meet connects, and looks what there is: for commands about a drop, which may be given without it.
+func (r *bansReach) meet(ctx context.Context, what string, std *streams) (*siteClient, *overview, error) {
+	if strings.TrimSpace(what) == "" {
+		return nil, nil, usageError{errors.New("which drop? Give its id or its target")}
+	}
+	site, err := r.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := site.look(ctx)
+	if err != nil {
+		fmt.Fprintln(std.err, "weir:", printable(err.Error()))
+	}
+	return site, v, nil
 }
 
 // bury writes a drop's tombstone.
@@ -236,29 +289,25 @@ type bansApproveCmd struct {
 
 // Run lets a pending drop go on, if the guards still let it pass.
 func (c *bansApproveCmd) Run(ctx context.Context, std *streams) error {
-	site, err := c.dial(ctx)
+	site, v, err := c.meet(ctx, c.What, std)
 	if err != nil {
 		return err
 	}
 	defer site.Close()
-	v, err := site.look(ctx)
+	id, key, err := v.named(c.What)
+	if err != nil {
+		return usageError{err}
+	}
+	got, err := site.order(ctx, commandChange, changeRequest{Op: opApprove, ID: id, Key: key, By: site.by})
 	if err != nil {
 		return err
 	}
-	id := c.What
-	if b := v.find(c.What); b != nil {
-		id = b.drop.ID
-	}
-	got, err := site.order(ctx, commandChange, changeRequest{Op: opApprove, ID: id, By: site.by})
-	if err != nil {
-		return err
-	}
-	list := got.about(id)
+	list := got.about(id, key)
 	switch {
 	case !got.known:
 		return fmt.Errorf("no sensor has a drop %s", printable(c.What))
 	case len(list) == 0:
-		return fmt.Errorf("the drop %s is not pending", id)
+		return fmt.Errorf("the drop %s is not pending", printable(c.What))
 	}
 	if err := printDecisions(std, list); err != nil {
 		return err

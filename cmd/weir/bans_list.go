@@ -2,14 +2,18 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"time"
 
 	"charm.land/lipgloss/v2"
+
+	"weir/sensor/policy"
 )
 
 type bansListCmd struct {
@@ -24,70 +28,126 @@ func (c *bansListCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	defer site.Close()
-	v, err := site.look(ctx)
-	if err != nil {
-		return err
-	}
+	v, missing := site.look(ctx)
 	for _, n := range v.notes {
 		fmt.Fprintln(std.err, "weir:", printable(n))
 	}
-	all := v.live(time.Now())
+	now := time.Now()
 	if c.Format == "table" || c.Format == "auto" && isTerminal(std.out) {
-		return bansTable(std.out, all)
+		return errors.Join(missing, bansTable(std.out, v, now))
 	}
-	for _, b := range all {
-		line, err := marshal(b.form())
+	var forms []any
+	for _, b := range v.live(now) {
+		forms = append(forms, b.form())
+	}
+	for _, d := range v.refused() {
+		forms = append(forms, d)
+	}
+	for _, f := range forms {
+		line, err := marshal(f)
+		if err == nil {
+			err = writeLine(std.out, line)
+		}
 		if err != nil {
-			return err
-		}
-		if err := writeLine(std.out, line); err != nil {
-			return err
+			return errors.Join(missing, err)
 		}
 	}
-	return nil
+	return missing
 }
 
-var bansHead = []string{"TARGET", "ACTION", "STATE", "UNTIL (UTC)", "HITS", "BY", "ID"}
+var bansHead = []string{"TARGET", "ACTION", "STATE", "LEFT", "HITS", "ID"}
 
-const bansState = 2 // column
+const (
+	bansState = 2 // column
+	bansID    = 5
+)
 
-// bansTable writes a row for each drop, with its reason.
-func bansTable(w io.Writer, all []*ban) error {
-	rows := [][]string{bansHead}
-	for _, b := range all {
+var banColours = map[string]string{"applied": "10", "pending": "11", "refused": "9", "shadow": "14", "wanted": "11"}
+
+// bansTable writes a row for each drop, with who asked for it and why. Where rows would be wider than the terminal, the id moves
+// before the reason.
+func bansTable(w io.Writer, v *overview, now time.Time) error {
+	rows, reasons := [][]string{bansHead}, []string{"REASON"}
+	for _, b := range v.live(now) {
 		rows = append(rows, []string{
-			printable(targetOf(b.drop)), actionText(b), b.state(), clock(b.drop.Until), strconv.FormatUint(b.hits(), 10), printable(b.drop.By), b.drop.ID,
+			printable(b.target()), actionText(b.drop), b.state(), left(b.drop.Until - now.Unix()), strconv.FormatUint(b.hits(), 10), b.drop.ID,
 		})
+		reasons = append(reasons, printable(b.why()))
 	}
-	widths := make([]int, len(bansHead))
-	indent := 0
-	for i := range widths {
-		for _, r := range rows {
-			widths[i] = max(widths[i], len([]rune(r[i]))+tableGap)
+	for _, d := range v.refused() {
+		rows = append(rows, []string{printable(keyTarget(d.Key)), "-", d.State, "-", "-", "-"})
+		reasons = append(reasons, printable("guard "+d.Guard+": what the bucket has of it is not believed"))
+	}
+	if len(rows) == 1 {
+		return nil
+	}
+	t := newTable(w)
+	widths, indent := columns(rows)
+	if indent > t.width {
+		for i := range rows {
+			if id := rows[i][bansID]; id != "-" {
+				reasons[i] = id + " " + reasons[i]
+			}
+			rows[i] = rows[i][:bansID]
 		}
-		indent += widths[i]
+		widths, indent = columns(rows)
 	}
 	out := bufio.NewWriter(w)
-	t := newTable(w)
 	for i, r := range rows {
-		reason := "REASON"
-		if i > 0 {
-			reason = printable(all[i-1].drop.Reason)
-		}
-		used := t.row(out, r, widths, bansState, lipgloss.NewStyle().Bold(i > 0))
-		t.sentence(out, reason, indent, indent-used)
+		used := t.row(out, r, widths, bansState, lipgloss.NewStyle().Foreground(lipgloss.Color(banColours[r[bansState]])))
+		t.sentence(out, reasons[i], indent, indent-used)
 	}
 	return out.Flush()
 }
 
-// actionText is the action with its rate; in the shadow, what would be done.
-func actionText(b *ban) string {
-	text := b.drop.Action.String()
-	if b.drop.Effect() != b.drop.Action {
-		text += " of " + b.drop.Effect().String()
+// columns are as wide as their widest cell, with a gap.
+func columns(rows [][]string) (widths []int, sum int) {
+	widths = make([]int, len(rows[0]))
+	for i := range widths {
+		for _, r := range rows {
+			widths[i] = max(widths[i], len([]rune(r[i]))+tableGap)
+		}
+		sum += widths[i]
 	}
-	if b.drop.Rate > 0 {
-		text += " " + strconv.FormatUint(uint64(b.drop.Rate), 10) + "/s"
+	return widths, sum
+}
+
+// left is a time in its two largest units.
+func left(seconds int64) string {
+	switch s := max(seconds, 0); {
+	case s >= 86400:
+		return fmt.Sprintf("%dd%02dh", s/86400, s%86400/3600)
+	case s >= 3600:
+		return fmt.Sprintf("%dh%02dm", s/3600, s%3600/60)
+	case s >= 60:
+		return fmt.Sprintf("%dm%02ds", s/60, s%60)
+	default:
+		return fmt.Sprintf("%ds", s)
+	}
+}
+
+func (b *ban) target() string { return cmp.Or(targetOf(b.drop), keyTarget(b.key)) }
+
+// why is the guard, who asked, and the reason.
+func (b *ban) why() string {
+	text := b.drop.Reason
+	if b.drop.By != "" && b.drop.By != policy.ByPolicy {
+		text = b.drop.By + ": " + text
+	}
+	if g := b.guard(); g != "" {
+		text = "guard " + g + "; " + text
+	}
+	return text
+}
+
+// actionText is the action with its rate; in the shadow, what would be done.
+func actionText(d *policy.Drop) string {
+	text := d.Action.String()
+	if d.Effect() != d.Action {
+		text += " of " + d.Effect().String()
+	}
+	if d.Rate > 0 {
+		text += " " + strconv.FormatUint(uint64(d.Rate), 10) + "/s"
 	}
 	return text
 }
@@ -105,10 +165,7 @@ func (c *bansShowCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	defer site.Close()
-	v, err := site.look(ctx)
-	if err != nil {
-		return err
-	}
+	v, missing := site.look(ctx)
 	for _, n := range v.notes {
 		fmt.Fprintln(std.err, "weir:", printable(n))
 	}
@@ -118,7 +175,7 @@ func (c *bansShowCmd) Run(ctx context.Context, std *streams) error {
 		id = b.drop.ID
 	}
 	events, err := site.history(ctx, id)
-	if err != nil {
+	if err = errors.Join(missing, err); err != nil {
 		return err
 	}
 	if b == nil && len(events) == 0 {
@@ -148,8 +205,8 @@ func showBan(w io.Writer, b *ban, events []json.RawMessage) error {
 	if b != nil {
 		d := b.drop
 		for _, f := range [][2]string{
-			{"drop", d.ID}, {"target", targetOf(d)}, {"action", actionText(b)}, {"state", b.state()}, {"created", clock(d.Created) + " UTC"},
-			{"until", clock(d.Until) + " UTC"}, {"by", d.By}, {"alert", d.Alert}, {"return path", d.ReturnPath}, {"guard", d.Guard},
+			{"drop", d.ID}, {"target", b.target()}, {"action", actionText(b.drop)}, {"state", b.state()}, {"created", clock(d.Created) + " UTC"},
+			{"until", clock(d.Until) + " UTC"}, {"by", d.By}, {"alert", d.Alert}, {"return path", d.ReturnPath}, {"guard", b.guard()},
 			{"approved by", d.Approved}, {"reason", d.Reason}, {"summary", d.Summary},
 		} {
 			if f[1] != "" {
@@ -157,11 +214,7 @@ func showBan(w io.Writer, b *ban, events []json.RawMessage) error {
 			}
 		}
 		for _, e := range b.enforcers {
-			fmt.Fprintf(out, "%-12s %s: %s, %d packets, %d bytes", "gate", gateText(&e), e.State, e.Packets, e.Bytes)
-			if e.Guard != "" || e.Error != "" {
-				fmt.Fprintf(out, " (%s %s)", printable(e.Guard), printable(e.Error))
-			}
-			fmt.Fprintln(out)
+			fmt.Fprintf(out, "%-12s %s: %s%s, %d packets, %d bytes\n", "gate", gateText(&e), e.State, printable(because(&e)), e.Packets, e.Bytes)
 		}
 	}
 	for _, text := range events {

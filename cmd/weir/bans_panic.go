@@ -24,8 +24,8 @@ type bansPanicCmd struct {
 // Help is the long form of --help.
 func (*bansPanicCmd) Help() string {
 	return `Clears every drop on every gate of the site, and holds: nothing new is enforced until 'weir bans resume'. Detection and alerts go on.
-It works in three steps, each as far as it can, and says what each did: a file in the state folder, which the gates of this machine
-read each second and at their start; the kernel's tables here, which needs root and no running weir; and the bus, for all others.`
+It works in three steps, each as far as it can, and says what each did: a file in the state folder, which sensor and gates of this
+machine read each second and at their start; the kernel's tables here, which needs root and no running weir; and NATS, for all others.`
 }
 
 // Run clears and holds.
@@ -49,36 +49,67 @@ func (r *bansReach) hold(ctx context.Context, std *streams, held bool, reason st
 	if wrong != nil {
 		settings = defaults() // the kernel can be cleared all the same
 	}
-	p := enforce.Panic{
-		Schema: enforce.PanicSchema, Held: held, By: thisUser(), Generation: uint64(time.Now().UnixMicro()), Reason: reason,
+	h := &holding{
+		bansReach: r, std: std, settings: settings, failed: wrong,
+		panic: enforce.Panic{
+			Schema: enforce.PanicSchema, Held: held, By: thisUser(), Generation: uint64(time.Now().UnixMicro()), Reason: reason,
+		},
 	}
-	failed := wrong
-	tell := func(what string, err error) {
-		if err != nil {
-			fmt.Fprintf(std.err, "weir: %s: failed: %s\n", what, printable(err.Error()))
-			failed = errors.Join(failed, reported{err})
-			return
-		}
-		fmt.Fprintf(std.err, "weir: %s\n", what)
-	}
-	switch n, err := writePanics(r.State, p); {
-	case err == nil && n == 0:
-		fmt.Fprintf(std.err, "weir: no state folder %s: nothing written there\n", printable(r.State))
-	default:
-		tell("state folder "+printable(r.State)+": written", mend(err, "run this as root, or as who runs weir"))
-	}
+	h.write()
 	if held {
-		tell("kernel of this machine: no drops of pinned gates and of nftables", mend(enforce.ClearAll("", settings.Gate.Pins), "needs root: sudo weir bans panic"))
+		h.clear()
 	}
 	if wrong == nil {
-		r.tellSite(ctx, settings, p, tell, std)
+		h.tell(ctx)
 	}
-	if failed != nil {
-		fmt.Fprintln(std.err, "weir: not all of it could be done; do what the lines above ask for, and run this again")
-	} else if held {
-		fmt.Fprintln(std.err, "weir: nothing is enforced until 'weir bans resume'")
+	switch {
+	case h.failed != nil:
+		h.say("not all of it could be done: do what the lines above ask for, and run this again")
+	case held:
+		h.say("nothing is enforced until 'weir bans resume'")
+	default:
+		h.say("new drops are enforced again; those of before the panic do not come back")
 	}
-	return failed
+	return h.failed
+}
+
+// holding is the begin or the end of a panic.
+type holding struct {
+	*bansReach
+	std      *streams
+	settings config
+	panic    enforce.Panic
+	failed   error
+}
+
+func (h *holding) say(text string) { fmt.Fprintln(h.std.err, "weir:", printable(text)) }
+
+// fail tells what was not done.
+func (h *holding) fail(what string, err error) {
+	h.say(what + ": " + err.Error())
+	h.failed = errors.Join(h.failed, reported{err})
+}
+
+// panicFile is where sensor and gates of a state folder look for a panic, which needs no bus then. weir block writes there, too, and
+// may write only below.
+func panicFile(state string) string { return filepath.Join(state, blockFolder, enforce.PanicFile) }
+
+// write writes the file.
+func (h *holding) write() {
+	if _, err := os.Stat(h.State); errors.Is(err, fs.ErrNotExist) {
+		h.say("there is no state folder " + h.State + ": no file was written for sensor and gates of this machine (--state)")
+		return
+	}
+	file := panicFile(h.State)
+	err := os.Mkdir(filepath.Dir(file), 0o700)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		err = enforce.WritePanic(file, h.panic)
+	}
+	if err != nil {
+		h.fail("the file for sensor and gates of this machine was not written", mend(err, "run this as root, or as who runs weir"))
+		return
+	}
+	h.say("written to " + file + ", which sensor and gates of this machine read each second")
 }
 
 // mend says what would help where a right is missing.
@@ -89,68 +120,75 @@ func mend(err error, how string) error {
 	return err
 }
 
-// writePanics writes the file where sensors and gates of this machine look for it, and tells how often.
-func writePanics(state string, p enforce.Panic) (n int, err error) {
-	if _, missing := os.Stat(state); errors.Is(missing, fs.ErrNotExist) {
-		return 0, nil
+// clear ends what the kernel holds here, with or without a weir that runs.
+func (h *holding) clear() {
+	cleared, err := enforce.ClearAll("", h.settings.Gate.Pins)
+	if len(cleared) > 0 {
+		h.say("the kernel of this machine was cleared: " + strings.Join(cleared, ", "))
 	}
-	folders := []string{state}
-	gates, _ := filepath.Glob(filepath.Join(state, blockFolder, "*")) // one for each interface
-	for _, g := range gates {
-		if info, err := os.Stat(g); err == nil && info.IsDir() {
-			folders = append(folders, g)
-		}
+	switch {
+	case err != nil:
+		h.fail("not all of the kernel of this machine could be cleared", mend(err, "it needs root: sudo weir bans panic"))
+	case len(cleared) == 0:
+		h.say("the kernel of this machine has no pinned gate and no table of weir's (a running weir clears what it holds when it reads the file)")
 	}
-	for _, dir := range folders {
-		one := enforce.WritePanic(filepath.Join(dir, enforce.PanicFile), p)
-		if n++; one != nil {
-			err = errors.Join(err, one)
-		}
-	}
-	return n, err
 }
 
-// tellSite writes the panic into the bucket, tells sensors, and sees that gates obey. A server inside a weir that does not run
-// is nobody to be told: its weir reads the file.
-func (r *bansReach) tellSite(ctx context.Context, settings config, p enforce.Panic, tell func(string, error), std *streams) {
-	site, err := r.dialWith(ctx, settings)
-	if err != nil && len(settings.NATS.Servers) == 0 {
-		fmt.Fprintf(std.err, "weir: no weir runs with this state folder, or it cannot be reached (%s); it reads the file when it starts\n", printable(err.Error()))
+// tell writes the panic into the bucket for all gates, tells the sensors, and sees that gates obey.
+func (h *holding) tell(ctx context.Context) {
+	_, missing := os.Stat(filepath.Join(h.State, "nats.url"))
+	if len(h.settings.NATS.Servers) == 0 && missing != nil {
+		h.say("no NATS server is known here (nats.servers, or a sensor with this state folder): nobody elsewhere was told")
 		return
 	}
+	const nobody = "not told to sensors and gates elsewhere"
+	site, err := h.dialWith(ctx, h.settings)
 	if err != nil {
-		tell("the site's sensors and gates", err)
+		h.fail(nobody, err)
 		return
 	}
 	defer site.Close()
-	body, err := marshal(p)
+	body, err := marshal(h.panic)
 	if err == nil {
 		writing, cancel := context.WithTimeout(ctx, bucketTime)
 		err = site.State().Put(writing, enforce.PanicKey, body)
 		cancel()
 	}
-	tell("site "+printable(settings.Site)+": told all gates", err)
+	if err != nil {
+		h.fail(nobody, err)
+		return
+	}
+	h.say("told to all sensors and gates of site " + h.settings.Site)
 	event, op := "resumed", opResume
-	if p.Held {
+	if h.panic.Held {
 		event, op = "panic", opPanic
 	}
-	tell("recorded in the stream of drops", site.Drop(event, fmt.Sprintf("%s.%d", event, p.Generation), body))
-	if _, err := site.order(ctx, commandChange, changeRequest{Op: op, Panic: &p, By: p.By, Reason: p.Reason}); err == nil {
-		fmt.Fprintln(std.err, "weir: the sensors know")
-	} else { // they read the bucket, too
-		fmt.Fprintln(std.err, "weir: no sensor answers now; they learn of it from the bucket:", printable(err.Error()))
+	if err := site.Drop(event, fmt.Sprintf("%s.%d", event, h.panic.Generation), body); err != nil {
+		h.fail("not recorded in the stream of drops", err)
 	}
-	if p.Held {
-		tell("no gate that answers enforces anything", site.cleared(ctx))
+	got, err := site.order(ctx, commandChange, changeRequest{Op: op, Panic: &h.panic, By: h.panic.By, Reason: h.panic.Reason})
+	if err == nil {
+		err = got.failed
+	}
+	switch {
+	case err == nil:
+		h.say("the sensors know of it")
+	case errors.Is(err, errNobody):
+		h.say("no sensor answers now; one that starts reads it from NATS")
+	default:
+		h.fail("not all sensors know of it", err)
+	}
+	if h.panic.Held {
+		h.obeyed(ctx, site)
 	}
 }
 
-// cleared waits until no gate enforces anything, for two seconds.
-func (c *siteClient) cleared(ctx context.Context) error {
+// obeyed waits until no gate that answers enforces anything, for some seconds.
+func (h *holding) obeyed(ctx context.Context, site *siteClient) {
 	for end := time.Now().Add(receiptTime); ; {
 		still := map[string]bool{}
-		v := &overview{}
-		v.ask(ctx, c, commandEnforced, "", func(text json.RawMessage) error {
+		v := newOverview()
+		from := v.ask(ctx, site, commandEnforced, answerTime, "", func(text json.RawMessage) error {
 			var e enforced
 			err := json.Unmarshal(text, &e)
 			if e.State == "applied" {
@@ -158,11 +196,19 @@ func (c *siteClient) cleared(ctx context.Context) error {
 			}
 			return err
 		})
-		if len(still) == 0 {
-			return nil
+		last := time.Now().After(end) || ctx.Err() != nil
+		switch wrong := strings.Join(v.notes, "; "); {
+		case len(still) > 0 && last:
+			h.fail("these gates still enforce", errors.New(strings.Join(slices.Sorted(maps.Keys(still)), ", ")))
+		case len(still) > 0:
+			continue
+		case wrong != "":
+			h.fail("not all gates obey", errors.New(wrong))
+		case len(from) == 0:
+			h.say("no gate answers: those that cannot be reached now hold as soon as they can")
+		default:
+			h.say("no gate enforces anything: " + strings.Join(from, ", "))
 		}
-		if time.Now().After(end) || ctx.Err() != nil {
-			return fmt.Errorf("these still enforce: %s", strings.Join(slices.Sorted(maps.Keys(still)), ", "))
-		}
+		return
 	}
 }

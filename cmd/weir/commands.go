@@ -33,11 +33,12 @@ type decideRequest struct {
 	By   string       `json:"by"`
 }
 
-// changeRequest is remove or approve of a drop by its id; or panic or resume, which are in the bucket, too, and of which the
-// one with the highest generation counts.
+// changeRequest is remove or approve of a drop by its id, or by its key; or panic or resume, which are in the bucket, too, and of
+// which the one with the highest generation counts.
 type changeRequest struct {
 	Op     string         `json:"op"`
 	ID     string         `json:"id,omitempty"`
+	Key    string         `json:"key,omitempty"` // policy.Drop.Key, without an id
 	Panic  *enforce.Panic `json:"panic,omitempty"`
 	By     string         `json:"by"`
 	Reason string         `json:"reason,omitempty"`
@@ -75,22 +76,24 @@ type enforcedReply struct {
 	Drops []json.RawMessage `json:"drops"` // enforced
 }
 
-// enforced is how a drop stands at one gate.
+// enforced is how a drop stands at one gate; or, without Drop, what the bucket has of a key and the gate does not believe.
 type enforced struct {
-	Enforcer   string     `json:"enforcer"`
-	Interface  string     `json:"interface"`
-	Table      string     `json:"table"`
-	Drop       string     `json:"drop"` // id
-	Key        string     `json:"key"`
-	Generation uint64     `json:"generation"`
-	State      string     `json:"state"` // enforce.State
-	Guard      string     `json:"guard,omitempty"`
-	Error      string     `json:"error,omitempty"`
-	Packets    uint64     `json:"packets"`
-	Bytes      uint64     `json:"bytes"`
-	Last       alert.Time `json:"last,omitzero"`
-	Until      int64      `json:"until"` // unix seconds
-	Missing    bool       `json:"missing,omitempty"`
+	Enforcer   string        `json:"enforcer"`
+	Interface  string        `json:"interface"`
+	Table      string        `json:"table"`
+	Drop       string        `json:"drop,omitempty"` // id
+	Key        string        `json:"key"`
+	Generation uint64        `json:"generation,omitempty"`
+	Action     policy.Action `json:"action,omitzero"`
+	Would      policy.Action `json:"would,omitzero"`
+	State      string        `json:"state"` // enforce.State
+	Guard      string        `json:"guard,omitempty"`
+	Error      string        `json:"error,omitempty"`
+	Packets    uint64        `json:"packets"`
+	Bytes      uint64        `json:"bytes"`
+	Last       alert.Time    `json:"last,omitzero"`
+	Until      int64         `json:"until,omitempty"`   // unix seconds
+	Missing    bool          `json:"missing,omitempty"` // it is not in the bucket
 }
 
 // replyBytes is how much goes into one part of an answer: below what the bus takes (512 KiB).

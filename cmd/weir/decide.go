@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -31,10 +32,12 @@ type decider struct {
 	bus         *bus.Bus
 	state       *bus.State
 	file        string // what the policy remembers
+	panicFile   string
 	wake        chan struct{}
 
 	mu        sync.Mutex
 	policy    *policy.Policy
+	networks  *network.Networks
 	open      map[string]*answered    // alerts that are open, by id
 	unwritten map[string]*policy.Drop // by key: decided, and not in the bucket yet
 	found     map[string]uint64       // while the bucket is read: generations by key
@@ -62,13 +65,14 @@ const (
 // newDecider takes up the policy where the last run left it.
 func newDecider(p *protected, b *bus.Bus, state *bus.State, dir string, log *slog.Logger) (*decider, error) {
 	d := &decider{
-		log: log, seldom: host.Limited(log, time.Minute), bus: b, state: state, file: filepath.Join(dir, "policy.json"),
+		log: log, seldom: host.Limited(log, time.Minute), bus: b, state: state, file: filepath.Join(dir, "policy.json"), panicFile: panicFile(dir),
 		wake: make(chan struct{}, 1), open: map[string]*answered{}, unwritten: map[string]*policy.Drop{},
 	}
 	var err error
 	p.follow(func(cfg policy.Config, n *network.Networks) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		d.networks = n
 		if d.policy == nil {
 			err = d.load(cfg, n)
 			return
@@ -78,15 +82,9 @@ func newDecider(p *protected, b *bus.Bus, state *bus.State, dir string, log *slo
 	if err != nil {
 		return nil, err
 	}
-	held, err := enforce.Panicked(filepath.Join(dir, enforce.PanicFile))
-	if err != nil {
-		return nil, err
-	}
-	if held != nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.hold(held)
-	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lookForPanic()
 	return d, nil
 }
 
@@ -125,6 +123,7 @@ func (d *decider) load(cfg policy.Config, n *network.Networks) error {
 func (d *decider) judge(a *alert.Alert) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	a.Subject, a.Victim = d.located(a.Subject), d.located(a.Victim)
 	before := d.open[a.ID]
 	out := d.policy.Judge(a, now())
 	d.tell(out)
@@ -137,6 +136,16 @@ func (d *decider) judge(a *alert.Alert) {
 		return
 	}
 	d.open[a.ID] = &answered{a, a.Action}
+}
+
+// located is a party with its origin, as far as that is known. Parties are shared between revisions.
+func (d *decider) located(party *alert.Party) *alert.Party {
+	if party == nil || !party.IP.IsValid() {
+		return party
+	}
+	out := *party
+	out.ASN, out.Country = d.networks.Origin(party.IP)
+	return &out
 }
 
 // actionOf is what decisions do about an alert: the hardest of its drops, else why there is none.
@@ -257,6 +266,7 @@ func (d *decider) run(ctx context.Context) {
 		case <-d.wake:
 		case at := <-tick.C:
 			d.mu.Lock()
+			d.lookForPanic()
 			d.tell(d.policy.Advance(now()))
 			if at.Sub(retried) >= retryEvery {
 				d.retry()
@@ -438,6 +448,21 @@ func (d *decider) seePanic(s bus.Signed) {
 	}
 }
 
+// lookForPanic reads the file that the command line writes, with which a panic needs no bus. The folder may be root's alone, of a gate
+// beside this sensor: then the gate tells by the bus. The caller holds mu.
+func (d *decider) lookForPanic() {
+	p, err := enforce.Panicked(d.panicFile)
+	if errors.Is(err, fs.ErrPermission) {
+		return
+	}
+	if err != nil {
+		d.seldom.Warn("the file of a panic is not understood: it counts as one", "error", err)
+	}
+	if p != nil {
+		d.hold(p)
+	}
+}
+
 // hold begins or ends a panic, if that is news.
 func (d *decider) hold(p *enforce.Panic) {
 	if p.Generation <= d.panic.Generation {
@@ -489,6 +514,10 @@ func (d *decider) change(_, _ string, body []byte) [][]byte {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	wanted := d.policy.Drop(ask.ID)
+	if ask.ID == "" {
+		wanted = d.policy.Wanted(ask.Key)
+	}
 	var out []policy.Decision
 	switch {
 	case ask.Op == opPanic && ask.Panic != nil, ask.Op == opResume && ask.Panic != nil:
@@ -496,12 +525,12 @@ func (d *decider) change(_, _ string, body []byte) [][]byte {
 		return reply(decisionsOf(nil))
 	case ask.Op != opRemove && ask.Op != opApprove:
 		return reply(&decisionsReply{Error: fmt.Sprintf("%q is no operation of change, or lacks what it is about", ask.Op)})
-	case d.policy.Drop(ask.ID) == nil:
+	case wanted == nil:
 		return reply(&decisionsReply{Decisions: []decision{}})
 	case ask.Op == opRemove:
-		out = d.policy.Remove(ask.ID, ask.By, ask.Reason, now())
+		out = d.policy.Remove(wanted.ID, ask.By, ask.Reason, now())
 	default:
-		out = d.policy.Approve(ask.ID, ask.By, now())
+		out = d.policy.Approve(wanted.ID, ask.By, now())
 	}
 	d.tell(out)
 	return reply(decisionsOf(out))

@@ -31,6 +31,7 @@ type gates struct {
 	bus     *bus.Bus
 	id      bus.Identity
 	sample  int
+	every   time.Duration // between two looks at a table
 	started time.Time
 	all     []*gateAt
 	report  func(*gateReport)                 // besides the bus; may be nil
@@ -62,7 +63,7 @@ const (
 
 // openGates takes the gates of interfaces. dir is a folder of this process' alone; rehearse counts only, whatever is asked for.
 func openGates(settings *config, interfaces []string, dir string, rehearse bool, p *protected, b *bus.Bus, id bus.Identity, log *slog.Logger) (g *gates, err error) {
-	g = &gates{log: log, seldom: host.Limited(log, time.Minute), bus: b, id: id, sample: settings.Gate.Sample, started: time.Now()}
+	g = &gates{log: log, seldom: host.Limited(log, time.Minute), bus: b, id: id, sample: settings.Gate.Sample, every: settings.Gate.Every, started: time.Now()}
 	for _, name := range interfaces {
 		if err = g.open(settings, name, dir, rehearse); err != nil {
 			return nil, errors.Join(err, g.close())
@@ -94,7 +95,7 @@ func (g *gates) open(settings *config, name, dir string, rehearse bool) error {
 	one.enforcer, err = enforce.New(enforce.Options{
 		Config: settings.Gate, Table: table, Guards: policy.NewGuards(settings.Policy, network.New(network.Config{}, nil, nil)),
 		Caps: enforce.Caps{Drops: settings.Policy.MaxDrops, PerSecond: settings.Policy.MaxPerSecond},
-		Dir:  own, Host: g.id.Sensor, Interface: name, Report: g.receipt, Log: g.log,
+		Dir:  own, Panic: filepath.Join(dir, enforce.PanicFile), Host: g.id.Sensor, Interface: name, Report: g.receipt, Log: g.log,
 	})
 	return err
 }
@@ -376,7 +377,7 @@ func (g *gates) alive(now time.Time) error {
 		if since.IsZero() {
 			since = g.started
 		}
-		if stood := now.Sub(since); stood > stuckAfter+20*s.Took {
+		if stood := now.Sub(since); stood > stuckAfter+max(g.every, 20*s.Took) {
 			return fmt.Errorf("the gate of %s was not looked after for %v", one.name, stood.Round(time.Second))
 		}
 	}
@@ -390,8 +391,13 @@ func (g *gates) answer(_, _ string, _ []byte) [][]byte {
 		one.enforcer.List(func(d *policy.Drop, s enforce.State) {
 			all = append(all, enforced{
 				Enforcer: g.id.Sensor, Interface: one.name, Table: one.table.Name(), Drop: d.ID, Key: d.Key(), Generation: d.Generation,
-				State: s.State, Guard: s.Guard, Error: s.Error, Packets: s.Packets, Bytes: s.Bytes, Last: alert.Time(s.Last),
-				Until: d.Until, Missing: s.Missing,
+				Action: d.Action, Would: d.Would, State: s.State, Guard: s.Guard, Error: s.Error, Packets: s.Packets, Bytes: s.Bytes,
+				Last: alert.Time(s.Last), Until: d.Until, Missing: s.Missing,
+			})
+		})
+		one.enforcer.Wrong(func(key, guard string) {
+			all = append(all, enforced{
+				Enforcer: g.id.Sensor, Interface: one.name, Table: one.table.Name(), Key: key, State: "refused", Guard: guard,
 			})
 		})
 	}

@@ -22,7 +22,8 @@ type Options struct {
 	Never     []netip.Prefix // sources from which the kernel drops nothing, whatever the entries say
 	Caps      Caps
 	Fresh     time.Duration // a last whole read older than this is Status.Stale; 0: two minutes
-	Dir       string        // state folder: known.json, panic. "": nothing outlives the process
+	Dir       string        // state folder: known.json. "": nothing outlives the process
+	Panic     string        // file of a panic, which others may share and write; "": panic in Dir, if there is one
 	Host      string        // of receipts
 	Interface string
 	Report    func(Receipt)    // called from Run's goroutine; it must not block, and not call Take. May be nil
@@ -139,6 +140,9 @@ func New(o Options) (*Enforcer, error) {
 		o: o, records: map[string]*record{}, guards: o.Guards, asked: 1, never: o.Never, begun: o.Now(), filled: o.Now(),
 		tokens: float64(burst * o.Caps.PerSecond), bad: map[string]complaint{}, badBefore: map[string]complaint{}, hits: map[string]*Hit{},
 		errors: map[string]string{}, muffle: map[string]*muffled{}, saveAfter: o.Now(),
+	}
+	if o.Panic == "" && o.Dir != "" {
+		e.o.Panic = filepath.Join(o.Dir, PanicFile)
 	}
 	e.status = Status{Table: o.Table.Name(), Interface: o.Interface, Attached: true, Refusals: map[string]uint64{}}
 	e.inbox.open(e.maxKnown())
@@ -378,7 +382,6 @@ func (e *Enforcer) finish() error {
 }
 
 func (e *Enforcer) knownPath() string { return filepath.Join(e.o.Dir, "known.json") }
-func (e *Enforcer) panicPath() string { return filepath.Join(e.o.Dir, PanicFile) }
 
 // muffled is a warning that comes often.
 type muffled struct {

@@ -406,9 +406,16 @@ func (t *nftTable) shut() {
 	}
 }
 
-// clearNftables ends all drops of our tables without an agent: of one interface, or of all ("").
-func clearNftables(iface string) error {
-	return eachNftTable(iface, func(t *nftTable) error { return t.Clear() })
+// clearNftables ends all drops of our tables without an agent: of one interface, or of all (""). It tells of which.
+func clearNftables(iface string) (cleared []string, err error) {
+	err = eachNftTable(iface, func(t *nftTable) error {
+		wrong := t.Clear()
+		if wrong == nil {
+			cleared = append(cleared, strings.TrimPrefix(t.table.Name, nftName)+" (nftables)")
+		}
+		return wrong
+	})
+	return cleared, err
 }
 
 // detachNftables deletes our tables.

@@ -35,19 +35,22 @@ func Open(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []s
 	return t, append([]string{fmt.Sprintf("drops by nftables, which is slower: %v", err)}, warnings...), nil
 }
 
-// ClearAll ends all drops at an interface ("": at all), whether or not an agent runs: those of pinned gates, and our tables of
-// nftables. A running agent whose panic file does not hold it puts its own again.
-func ClearAll(iface, pins string) error {
+// ClearAll ends all drops at an interface ("": at all of this network namespace), whether or not an agent runs: those of pinned
+// gates, and our tables of nftables. It tells which it cleared, as "eth0 (nftables)". What an agent holds without pins it cannot reach, and
+// an agent that does not know of a panic puts its own again.
+func ClearAll(iface, pins string) (cleared []string, err error) {
 	names := []string{iface}
 	if iface == "" {
 		names = bpf.Pinned(pins)
 	}
-	var wrong error
 	for _, name := range names {
-		_, err := bpf.ClearPinned(name, pins)
-		wrong = errors.Join(wrong, err)
+		n, wrong := bpf.ClearPinned(name, pins)
+		if err = errors.Join(err, wrong); n > 0 && wrong == nil {
+			cleared = append(cleared, name+" (XDP or tcx)")
+		}
 	}
-	return errors.Join(wrong, clearNftables(iface))
+	tables, wrong := clearNftables(iface)
+	return append(cleared, tables...), errors.Join(err, wrong)
 }
 
 // Detach takes gates off an interface ("": off all that have pinned ones), with their pins, and removes our tables of nftables.

@@ -13,7 +13,7 @@ var errLinux = errors.New("drops need Linux: XDP, tcx or nftables")
 func Open(Config, string, bool, *slog.Logger) (Table, []string, error) { return nil, nil, errLinux }
 
 // ClearAll is for Linux only.
-func ClearAll(string, string) error { return errLinux }
+func ClearAll(string, string) ([]string, error) { return nil, errLinux }
 
 // Detach is for Linux only.
 func Detach(string, string) error { return errLinux }

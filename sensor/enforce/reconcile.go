@@ -432,10 +432,10 @@ func (e *Enforcer) account(now time.Time) {
 
 // lookForPanic reads the file of a panic, which the command line may have written.
 func (e *Enforcer) lookForPanic(now time.Time) bool {
-	if e.o.Dir == "" {
+	if e.o.Panic == "" {
 		return false
 	}
-	p, err := Panicked(e.panicPath())
+	p, err := Panicked(e.o.Panic)
 	e.trouble("file of a panic", now, err)
 	return p != nil && e.panicked(p, false, now)
 }
@@ -450,8 +450,8 @@ func (e *Enforcer) panicked(p *Panic, write bool, now time.Time) bool {
 		e.void = p.Generation
 	}
 	e.panic, e.cleared, e.dirty = p, false, true
-	if write && e.o.Dir != "" {
-		e.trouble("file of a panic", now, WritePanic(e.panicPath(), *p))
+	if write {
+		e.trouble("file of a panic", now, e.writePanic(p))
 	}
 	if p.Held {
 		e.clear(now)
@@ -459,6 +459,17 @@ func (e *Enforcer) panicked(p *Panic, write bool, now time.Time) bool {
 		e.o.Log.Warn("resumed: drops are enforced again", "interface", e.o.Interface, "by", p.By, "reason", p.Reason)
 	}
 	return true
+}
+
+// writePanic keeps what the bus told. A file that knows of something newer, which the bus may never tell, stays.
+func (e *Enforcer) writePanic(p *Panic) error {
+	if e.o.Panic == "" {
+		return nil
+	}
+	if have, _ := Panicked(e.o.Panic); have != nil && have.Generation >= p.Generation {
+		return nil
+	}
+	return WritePanic(e.o.Panic, *p)
 }
 
 // clear ends all drops of a panic that is held, once.

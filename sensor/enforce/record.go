@@ -75,6 +75,8 @@ func (e *Enforcer) learn(in *Instruction, now time.Time, changed *[]*record) (ag
 	case in.Deleted:
 		if r != nil && (r.wanted() || r.stand == pending) || in.Key == PanicKey && e.panic != nil { // else it is garbage that was collected
 			e.complain(in.Key, r, complaint{0, "bare_delete"}, now, "it was deleted without a signed removal, and stays as it was")
+		} else if r != nil {
+			r.wrong = complaint{} // it is gone with the value
 		}
 		return false
 	case in.Err != nil:

@@ -158,6 +158,28 @@ func (e *Enforcer) List(each func(*policy.Drop, State)) {
 	}
 }
 
+// Wrong shows what the bus says of keys and is not believed, by guard; of a key that was removed, or is in force otherwise, too. Any
+// goroutine; each must not call the Enforcer.
+func (e *Enforcer) Wrong(each func(key, guard string)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key, c := range e.badBefore {
+		if _, again := e.bad[key]; !again && e.reading && e.records[key] == nil {
+			each(key, c.guard)
+		}
+	}
+	for key, c := range e.bad {
+		if e.records[key] == nil {
+			each(key, c.guard)
+		}
+	}
+	for key, r := range e.records {
+		if r.wrong.guard != "" {
+			each(key, r.wrong.guard)
+		}
+	}
+}
+
 func (r *record) state() State {
 	s := State{State: standings[r.stand], Packets: r.packets, Bytes: r.bytes, Last: r.last, Since: r.since, Missing: r.missing && r.wanted()}
 	switch r.stand {
