@@ -208,11 +208,12 @@ func TestRunMetrics(t *testing.T) {
 	w.awaitValue(t, 1, "weir_gate_attached")
 
 	panicking := &enforce.Panic{Held: true, By: "a test", Generation: uint64(time.Now().UnixMicro())}
-	file := filepath.Join(state, blockFolder, "eth0", enforce.PanicFile)
+	file := panicFile(state)
 	if err := enforce.WritePanic(file, *panicking); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitValue(t, 1, "weir_gate_held")
+	w.awaitValue(t, 1, "weir_policy_held")
 	w.awaitValue(t, 0, "weir_gate_drops_enforced")
 	if code, body := w.get("/readyz"); code != http.StatusOK {
 		t.Errorf("a panic that holds is no reason, but /readyz says %d %s", code, body)
@@ -222,6 +223,7 @@ func TestRunMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.awaitValue(t, 0, "weir_gate_held")
+	w.awaitValue(t, 0, "weir_policy_held")
 	if code := w.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("weir run ends with %d:\n%s", code, w.err.String())
 	}
@@ -257,8 +259,8 @@ func TestBlockMetrics(t *testing.T) {
 	if n, m := sumOf(all, "weir_enforce_latency_seconds"), sumOf(all, "weir_gate_receipts_total", `state="applied"`); n < 1 || n != m {
 		t.Errorf("%v latencies of %v drops", n, m)
 	}
-	asHealthDocumented(t, healthWith(t, health, "gates"), "block")
 	asHealthDocumented(t, healthWith(t, health, "policy"), "sense")
+	asHealthDocumented(t, healthWith(t, health, "gates"), "block")
 	for path, want := range map[string]int{"/": 200, "/healthz": 200, "/readyz": 200} {
 		if code, body := w.get(path); code != want {
 			t.Errorf("%s: %d %s", path, code, body)
