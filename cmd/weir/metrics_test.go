@@ -18,6 +18,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"weir/analyzers"
+	network "weir/analyzers/context"
 	"weir/analyzers/tally"
 	"weir/sensor"
 	"weir/sensor/alert"
@@ -503,6 +504,31 @@ func TestGateReasons(t *testing.T) {
 	want := []string{"the gate of eth1 was not looked after for 20s", "3 decisions cannot be written for the gates: nats: timeout"}
 	if got := m.ready(now); !slices.Equal(got, want) || fmt.Sprint(m.stuck(now)) != want[0] {
 		t.Errorf("%q, %v, want %q", got, m.stuck(now), want)
+	}
+}
+
+// named is a table of which only the name is asked.
+type named struct{ enforce.Table }
+
+func (named) Name() string { return "xdp" }
+
+// TestGatesAlive holds how long a gate may stand still: 15 s, and what its configuration has it wait between two looks.
+func TestGatesAlive(t *testing.T) {
+	e, err := enforce.New(enforce.Options{
+		Config: enforce.Defaults(), Table: named{}, Guards: policy.NewGuards(policy.Defaults(), network.New(network.Config{}, nil, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	g := &gates{started: start, every: time.Minute, all: []*gateAt{{name: "eth1", enforcer: e}}}
+	for after, want := range map[time.Duration]string{
+		75 * time.Second: "<nil>",
+		76 * time.Second: "the gate of eth1 was not looked after for 1m16s",
+	} {
+		if got := fmt.Sprint(g.alive(start.Add(after))); got != want {
+			t.Errorf("after %v: %s, want %s", after, got, want)
+		}
 	}
 }
 
