@@ -25,49 +25,49 @@ type assault struct {
 
 var assaults = []assault{
 	{
-		name: "hping3 SYN", do: hping3("-S -p 80 -i u400 -c 8000 198.51.100.1"), filter: "src 198.51.100.23 and dst port 80",
+		name: "hping3 SYN", do: hping3("-S -p 80 -i u400 -c 6000 198.51.100.1"), filter: "src 198.51.100.23 and dst port 80",
 		alert: "flood syn by 198.51.100.23 (unproven) on 198.51.100.1:80/tcp", drop: "address.198.51.100.23 limit_new",
 	},
 	{
-		name: "hping3 SYN of random sources", do: hping3("-S -p 80 --rand-source -i u100 -c 25000 198.51.100.1"), filter: "dst port 80",
+		name: "hping3 SYN of random sources", do: hping3("-S -p 80 --rand-source -i u100 -c 18000 198.51.100.1"), filter: "dst port 80",
 		alert: "flood syn on 198.51.100.1:80/tcp", drop: "service.198.51.100.1.tcp.80 limit",
 	},
 	{
-		name: "hping3 UDP", do: hping3("--udp -p 27015 -k -s 40000 -d 64 -i u40 -c 60000 198.51.100.1"), filter: "udp dst port 27015",
+		name: "hping3 UDP", do: hping3("--udp -p 27015 -k -s 40000 -d 64 -i u40 -c 45000 198.51.100.1"), filter: "udp dst port 27015",
 		alert: "flood udp by 198.51.100.23 (unproven) on 198.51.100.1:27015/udp", drop: "service.198.51.100.1.udp.27015 limit",
 	},
 	{
-		name: "hping3 UDP of random sources", do: hping3("--udp -p 27015 --rand-source -d 64 -i u40 -c 60000 198.51.100.1"), filter: "udp dst port 27015",
+		name: "hping3 UDP of random sources", do: hping3("--udp -p 27015 --rand-source -d 64 -i u40 -c 45000 198.51.100.1"), filter: "udp dst port 27015",
 		alert: "flood udp on 198.51.100.1:27015/udp", drop: "service.198.51.100.1.udp.27015 limit",
 	},
 	{
-		name: "nmap -sS", do: tools("nmap -n -Pn -sS -T4 --min-rate 1500 --max-rate 1500 --max-retries 0 -p 1-6000 198.51.100.1"),
+		name: "nmap -sS", do: tools("nmap -n -Pn -sS -T4 --min-rate 1500 --max-rate 1500 --max-retries 0 -p 1-3600 198.51.100.1"),
 		filter: "src 198.51.100.23 and dst 198.51.100.1 and tcp",
 		alert:  "scan vertical by 198.51.100.23 (unproven) on 198.51.100.1", drop: "address.198.51.100.23 limit_new",
 		tool: "fingerprint tool by 198.51.100.23 (unproven)",
 	},
 	{
-		name: "nmap -sT", do: tools("timeout -s INT 8 nmap -n -Pn -sT -T4 --min-rate 600 --max-rate 600 --max-retries 0 -p 1-3000 198.51.100.1"),
+		name: "nmap -sT", do: tools("timeout -s INT 8 nmap -n -Pn -sT -T4 --min-rate 600 --max-rate 600 --max-retries 0 -p 1-1800 198.51.100.1"),
 		filter: "src 198.51.100.23 and dst 198.51.100.1 and tcp",
 		alert:  "scan vertical by 198.51.100.23 (proven) on 198.51.100.1", drop: "address.198.51.100.23 drop",
 	},
 	{
-		name: "masscan", do: masscan("--rate 2000 -p 1-400 10.20.0.10-10.20.0.29"), filter: "src 198.51.100.23 and dst net 10.20.0.0/24",
+		name: "masscan", do: masscan("--rate 2000 -p 1-250 10.20.0.10-10.20.0.29"), filter: "src 198.51.100.23 and dst net 10.20.0.0/24",
 		alert: "scan block by 198.51.100.23 (unproven) on 10.20.0.0/24", drop: "address.198.51.100.23 limit_new",
 		tool: "fingerprint tool by 198.51.100.23 (unproven)",
 	},
 	{
-		name: "connections", do: connections("198.51.100.1:80", 5*time.Second), filter: "src 198.51.100.23 and dst port 80",
+		name: "connections", do: connections("198.51.100.1:80", 3*time.Second), filter: "src 198.51.100.23 and dst port 80",
 		alert: "flood connection by 198.51.100.23 (proven) on 198.51.100.1:80/tcp", drop: "address.198.51.100.23 drop",
 	},
 	{
-		name: "nmap -6 -sS", do: tools("nmap -6 -n -Pn -sS -T4 --min-rate 1500 --max-rate 1500 --max-retries 0 -p 1-6000 2001:db8:51::1"), scene: sixth,
+		name: "nmap -6 -sS", do: tools("nmap -6 -n -Pn -sS -T4 --min-rate 1500 --max-rate 1500 --max-retries 0 -p 1-3600 2001:db8:51::1"), scene: sixth,
 		filter: "ip6 and src 2001:db8:51::23 and tcp",
 		alert:  "scan vertical by 2001:db8:51::23 (unproven) on 2001:db8:51::1", drop: "address.20010db8005100000000000000000023 limit_new",
 		tool: "fingerprint tool by 2001:db8:51::23 (unproven)",
 	},
 	{
-		name: "connections over IPv6", do: connections("[2001:db8:51::1]:80", 5*time.Second), scene: sixth,
+		name: "connections over IPv6", do: connections("[2001:db8:51::1]:80", 3*time.Second), scene: sixth,
 		filter: "ip6 and src 2001:db8:51::23 and dst port 80",
 		alert:  "flood connection by 2001:db8:51::23 (proven) on [2001:db8:51::1]:80/tcp", drop: "address.20010db8005100000000000000000023 drop",
 	},
@@ -80,14 +80,14 @@ var assaults = []assault{
 // sixth gives a site IPv6.
 func sixth(t *testing.T, s *site) { s.sixth(t) }
 
-// taggedSYNs is a flood in VLAN 5 of a host to which nobody answers: 2,000 SYNs a second for 4 s.
+// taggedSYNs is a flood in VLAN 5 of a host to which nobody answers: 2,000 SYNs a second for 3 s.
 func taggedSYNs(t *testing.T, s *site) {
 	t.Helper()
 	w := &wire{t: t, near: packetSocket(t, s.near, "eth0", 0)}
 	defer unix.Close(w.near)
 	from, to := netip.MustParseAddr("203.0.113.23"), netip.MustParseAddr("203.0.113.1")
 	begin := time.Now()
-	for i := range 8000 {
+	for i := range 6000 {
 		time.Sleep(time.Until(begin.Add(time.Duration(i) * 500 * time.Microsecond)))
 		frame := packet(unix.IPPROTO_TCP, from, to, uint16(1024+i), 80, syn)
 		w.send(w.near, slices.Insert(frame, 12, 0x81, 0x00, 0x00, 0x05))
