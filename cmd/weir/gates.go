@@ -185,11 +185,7 @@ func (g *gates) receipt(r enforce.Receipt) {
 	}
 	line, err := r.AppendLine(nil)
 	if err == nil {
-		id := fmt.Sprintf("%s.%d.%s.%s.%s.%s", r.Drop, r.Generation, r.State, r.Guard, g.id.Sensor, r.Interface)
-		if r.Drop == "" {
-			id = fmt.Sprintf("%s.%d.%s", g.id.Sensor, int64(r.Time), r.State)
-		}
-		err = g.bus.Drop(r.State, id, line[:len(line)-1])
+		err = g.bus.Drop(r.State, receiptID(&r), line[:len(line)-1])
 	}
 	if err != nil {
 		g.seldom.Error("a receipt is not safe on disk", "drop", r.Drop, "error", err)
@@ -199,6 +195,12 @@ func (g *gates) receipt(r enforce.Receipt) {
 		level = slog.LevelWarn
 	}
 	g.log.Log(context.Background(), level, "gate: "+r.Sentence, "drop", r.Drop, "interface", r.Interface)
+}
+
+// receiptID is what NATS knows a receipt by, sent twice or not. Of one look at the bucket many may come, at one time and of no drop; and
+// the same drop may be refused, applied and refused again.
+func receiptID(r *enforce.Receipt) string {
+	return fmt.Sprintf("%s.%s.%d.%s.%s.%s.%s.%d", r.Enforcer, r.Interface, int64(r.Time), r.State, r.Guard, r.Key, r.Drop, r.Generation)
 }
 
 // gateSchema is the version of the message that tells what a gate dropped.
