@@ -36,9 +36,7 @@ type edge struct {
 
 const (
 	router   = "198.51.100.2"  // the server's way out, which is never dropped: nobody attacks from there
-	client   = "198.51.100.30" // who is known, and what is spoofed
-	stranger = "198.51.100.31" // who comes for the first time when it is late
-	client6  = "2001:db8:51::30"
+	client   = "198.51.100.30" // who is known, and whose address is forged
 )
 
 // brisk are settings for the patience of a test: alerts close soon, so what the gate counts must come sooner.
@@ -53,7 +51,7 @@ func newEdge(t *testing.T, id, settings string, prepare ...func(*testing.T, *sit
 	t.Helper()
 	need(t, "ip", "nsenter")
 	e := &edge{site: newSite(t, id)}
-	for _, a := range []string{router, client, stranger} {
+	for _, a := range []string{router, client} {
 		e.neighbour(t, a, "/24")
 	}
 	command(t, "ip -n "+e.far+" route replace default via "+router)
@@ -322,25 +320,39 @@ func heardBetween(all []heard, from, to time.Time) (n int) {
 	return n
 }
 
-// visitor fetches a page every 40 ms with curl, each time over a new connection, until it is told to stop.
+// visitor fetches a page of 2,000 bytes eight times a second with curl, each time over a new connection.
 type visitor struct{ *process }
 
-func (s *site) visit(t *testing.T, from, to string) *visitor {
+// visit begins visits of one address, which go on until they are stopped. One that has no answer within patience has failed.
+func (s *site) visit(t *testing.T, from string) *visitor { return s.visits(t, `"`+from+`"`) }
+
+// newcomers are visits of which each comes from an address that was never there before, up to 120 of them.
+func (s *site) newcomers(t *testing.T) *visitor {
 	t.Helper()
-	const script = `while :; do curl -s -o /dev/null --max-time 5 --interface "$0" -w '%{http_code} %{time_total}\n' "http://$1/2000"; sleep 0.04; done`
-	return &visitor{spawn(t, s.near, "bash", "-c", script, from, to)}
+	command(t, "ip -n "+s.near+" route add local 198.51.100.128/25 dev lo")
+	return s.visits(t, `"198.51.100.$((129 + i++ % 120))"`)
 }
 
-// stop returns how long each visit took, and how many failed.
-func (v *visitor) stop(t *testing.T) (took []time.Duration, failed int) {
+const patience = 3 * time.Second
+
+func (s *site) visits(t *testing.T, from string) *visitor {
 	t.Helper()
-	v.end(t, syscall.SIGTERM)
-	return v.visits(t)
+	script := `while :; do curl -s -o /dev/null --max-time 3 --interface ` + from + ` -w '%{http_code} %{time_total}\n' "http://` + gate + `/2000" & sleep 0.125; done`
+	return &visitor{spawn(t, s.near, "bash", "-c", script)}
 }
 
-// visits are those that ended so far.
-func (v *visitor) visits(t *testing.T) (took []time.Duration, failed int) {
+// stop ends the visits. The last are told of when patience is over.
+func (v *visitor) stop(t *testing.T) { t.Helper(); v.end(t, syscall.SIGTERM) }
+
+// visits are those that ended: how long those took that were answered, and how many were not.
+type visits struct {
+	took   []time.Duration
+	failed int
+}
+
+func (v *visitor) told(t *testing.T) *visits {
 	t.Helper()
+	all := new(visits)
 	text := v.out.String()
 	for line := range strings.Lines(text[:strings.LastIndexByte(text, '\n')+1]) {
 		var code int
@@ -348,12 +360,26 @@ func (v *visitor) visits(t *testing.T) (took []time.Duration, failed int) {
 		if _, err := fmt.Sscan(line, &code, &seconds); err != nil {
 			t.Fatalf("curl printed %q", line)
 		}
-		if code != 200 {
-			failed++
+		if code == 200 {
+			all.took = append(all.took, time.Duration(seconds*float64(time.Second)))
+		} else {
+			all.failed++
 		}
-		took = append(took, time.Duration(seconds*float64(time.Second)))
 	}
-	return took, failed
+	return all
+}
+
+func (v *visits) String() string {
+	if len(v.took) == 0 {
+		return fmt.Sprintf("0 answered, %d not", v.failed)
+	}
+	slow := 0
+	for _, d := range v.took {
+		if d > 500*time.Millisecond {
+			slow++
+		}
+	}
+	return fmt.Sprintf("%d answered (%s; %d after more than 0.5 s), %d not", len(v.took), quantiles(v.took), slow, v.failed)
 }
 
 // lastForms are the alerts of medium severity or more, each in its last form, of a weir that has ended.
