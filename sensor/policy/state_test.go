@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weir/analyzers/context"
+	"weir/sensor/alert"
 )
 
 // saved is the state of a policy with something in each table.
@@ -256,5 +257,33 @@ func TestParseDrop(t *testing.T) {
 		if _, err := ParseDrop([]byte(ok)); err != nil {
 			t.Errorf("%s: %v", f, err)
 		}
+	}
+}
+
+// TestBack: a clock that was an hour ahead and is put right does not make all alerts things of the past.
+func TestBack(t *testing.T) {
+	p := New(Defaults(), site())
+	at := func(ip string, now int64) *alert.Alert {
+		a := offence(ip)
+		a.Time, a.First, a.Last = alert.Time(now), alert.Time(now), alert.Time(now)
+		return a
+	}
+	wanted(t, p.Judge(at("192.0.2.9", after(time.Hour)), after(time.Hour)))
+	if q, _, err := p.Back(after(time.Hour) - 1e9); q != p || err != nil {
+		t.Fatalf("a second back is another policy, %v", err)
+	}
+	if out := p.Judge(at("192.0.2.8", after(time.Minute)), after(time.Minute)); len(out) != 1 || out[0].Refusal == nil || out[0].Refusal.Guard != "expired" {
+		t.Fatalf("this test tests nothing: %v", out)
+	}
+	q, changed, err := p.Back(after(time.Minute))
+	if err != nil || q == p || len(changed) != 0 || len(q.Drops()) != 1 {
+		t.Fatalf("%v, changed %v, %d drops", err, changed, len(q.Drops()))
+	}
+	before := q.Drops()[0].Generation
+	if d := wanted(t, q.Judge(at("192.0.2.8", after(time.Minute)), after(time.Minute))); d.Until != after(11*time.Minute)/second || d.Generation <= before {
+		t.Errorf("until %d, generation %d after %d", d.Until, d.Generation, before)
+	}
+	if got := q.Stats().Requested; got != 2 {
+		t.Errorf("%d drops were requested, want 2", got)
 	}
 }
