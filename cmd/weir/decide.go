@@ -111,10 +111,7 @@ func (d *decider) load(cfg policy.Config, n *network.Networks) error {
 		d.policy = policy.New(cfg, n)
 		return nil
 	}
-	d.policy = restored
-	for _, drop := range restored.Drops() { // the bucket may have been lost meanwhile
-		d.unwritten[drop.Key()] = drop
-	}
+	d.policy = restored // what the bucket lacks of it, follow finds
 	d.tell(decisions)
 	return nil
 }
@@ -267,6 +264,7 @@ func (d *decider) run(ctx context.Context) {
 		case at := <-tick.C:
 			d.mu.Lock()
 			d.lookForPanic()
+			d.lookForClock()
 			d.tell(d.policy.Advance(now()))
 			if at.Sub(retried) >= retryEvery {
 				d.retry()
@@ -279,6 +277,19 @@ func (d *decider) run(ctx context.Context) {
 			}
 		}
 		d.write(ctx)
+	}
+}
+
+// lookForClock lets the policy go on when the clock was set back. The caller holds mu.
+func (d *decider) lookForClock() {
+	p, decisions, err := d.policy.Back(now())
+	if err != nil {
+		d.seldom.Error("the clock was set back, and the policy stays ahead of it: it refuses alerts as too old until a restart", "error", err)
+	}
+	if p != d.policy {
+		d.log.Warn("the clock was set back: the policy goes on with the time that it tells now")
+		d.policy, d.changed = p, true
+		d.tell(decisions)
 	}
 }
 
@@ -300,30 +311,52 @@ func (d *decider) write(ctx context.Context) {
 	if unsaid {
 		err = d.say(ctx, &last)
 	}
-	for _, key := range slices.Sorted(maps.Keys(waiting)) {
-		if err != nil {
+	for _, drop := range inOrder(waiting) {
+		if err != nil && !errors.Is(err, bus.ErrHeld) { // a full bucket still takes what is there already
 			break
 		}
-		body, failed := waiting[key].AppendLine(nil)
-		if failed == nil {
-			once, cancel := context.WithTimeout(ctx, writeTime)
-			failed = d.state.Put(once, key, body[:len(body)-1])
-			cancel()
-		}
-		if err = failed; err != nil {
-			break
+		if failed := d.put(ctx, drop); failed != nil {
+			err = failed
+			continue
 		}
 		d.mu.Lock()
-		if d.unwritten[key] == waiting[key] {
-			delete(d.unwritten, key)
+		if d.unwritten[drop.Key()] == drop {
+			delete(d.unwritten, drop.Key())
 		}
 		d.mu.Unlock()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err != nil { // nobody needs to know of what has ended: new ones must not add up while there is no way
+		maps.DeleteFunc(d.unwritten, func(_ string, drop *policy.Drop) bool { return drop.Until <= time.Now().Unix() })
+	}
 	if d.failed = err; err != nil && ctx.Err() == nil {
 		d.seldom.Warn("wanted drops cannot be written; enforcers keep what they have, and it is tried on", "waiting", len(d.unwritten), "error", err)
 	}
+}
+
+// inOrder has what relieves first, and then what was decided first.
+func inOrder(waiting map[string]*policy.Drop) []*policy.Drop {
+	return slices.SortedFunc(maps.Values(waiting), func(a, b *policy.Drop) int {
+		if relieves := a.State != policy.Requested; relieves != (b.State != policy.Requested) {
+			if relieves {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.Generation, b.Generation)
+	})
+}
+
+// put writes a drop into the bucket.
+func (d *decider) put(ctx context.Context, drop *policy.Drop) error {
+	body, err := drop.AppendLine(nil)
+	if err != nil {
+		return err
+	}
+	once, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	return d.state.Put(once, drop.Key(), body[:len(body)-1])
 }
 
 // say writes a panic, or its end, into the bucket: one that came by the file of the state folder, or that somebody deleted.
@@ -350,14 +383,18 @@ func (d *decider) save() {
 		d.mu.Unlock()
 		return
 	}
-	text, err := d.policy.AppendJSON(nil)
+	saved := d.policy.Saved()
 	d.changed = false
 	d.mu.Unlock()
+	text, err := saved.AppendJSON(nil) // half a second, for which the judge must not wait
 	if err == nil {
 		err = host.WriteFile(d.file, text)
 	}
 	if err != nil {
 		d.seldom.Error("what the policy remembers cannot be saved: a restart begins without strikes", "error", err)
+		d.mu.Lock()
+		d.changed = true
+		d.mu.Unlock()
 	}
 }
 

@@ -104,7 +104,7 @@ func bucketRemedy(err error) string {
 	if errors.As(err, &api) {
 		switch {
 		case strings.Contains(api.Description, "maximum bytes"):
-			return ": " + errHeld.Error()
+			return ": " + ErrHeld.Error()
 		case strings.Contains(api.Description, "resources"), strings.Contains(api.Description, "storage"):
 			return fmt.Sprintf(": it needs %d MiB: raise nats.store_mib, or give the server more room", bucketMiB)
 		}
@@ -139,8 +139,8 @@ func (s *State) Put(ctx context.Context, key string, body []byte) error {
 	return nil
 }
 
-// errHeld: the bucket is full.
-var errHeld = fmt.Errorf("it holds its %d MiB; remove drops, or lower policy.max_drops", bucketMiB)
+// ErrHeld is that of Put when the bucket is full. What is there already, and a panic, can still be written.
+var ErrHeld = fmt.Errorf("it holds its %d MiB; remove drops, or lower policy.max_drops", bucketMiB)
 
 // panicKey is that of the panic, which must find its place as the end of a drop must.
 const panicKey = "panic"
@@ -168,7 +168,7 @@ func (s *State) weigh(ctx context.Context, kv jetstream.KeyValue, key string) er
 	}
 	_, err := kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return errHeld
+		return ErrHeld
 	}
 	return err
 }
