@@ -90,7 +90,10 @@ func (b *bastion) address(t *testing.T) {
 
 func (b *bastion) configure(t *testing.T, gate, more string) {
 	t.Helper()
-	text := fmt.Sprintf("%sgate: {mode: xdp, pins: %s, every: 300ms, %s}\n%s", modest, b.pins, gate, more)
+	if !strings.Contains(gate, "every:") {
+		gate = "every: 300ms, " + gate
+	}
+	text := fmt.Sprintf("%sgate: {mode: xdp, pins: %s, %s}\n%s", modest, b.pins, gate, more)
 	if err := os.WriteFile(b.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
