@@ -338,6 +338,27 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// A drop by a clock an hour ahead of the panic's ends with it all the same, and does not come back.
+func TestPanicByAClockBehind(t *testing.T) {
+	d := newDesk(t, func(o *Options) { o.Dir = t.TempDir() })
+	a := drop("10.8.0.2", time.Hour)
+	a.Generation += 3600e6
+	d.drops(a)
+	d.receipts()
+	p := Panic{Schema: PanicSchema, By: "alice", Generation: generation()}
+	d.Hold(p)
+	d.take()
+	d.expect("removed panic ", 0, 0)
+	p.Generation++
+	d.Release(p)
+	d.take()
+	d.restart()
+	d.whole(a)
+	d.expect("", 0, 0)
+	d.drops(changed(a, func(b *policy.Drop) { b.Generation = a.Generation + 1 }))
+	d.expect("applied  address.10.8.0.2", 1, 1)
+}
+
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	d := newDesk(t, func(o *Options) { o.Dir = dir })

@@ -28,6 +28,7 @@ type knownHead struct {
 type savedRecord struct {
 	Keep    int64           `json:"keep"`              // unix s: see record
 	Applied uint64          `json:"applied,omitempty"` // generation
+	Void    uint64          `json:"void,omitempty"`    // likewise
 	Drop    json.RawMessage `json:"drop"`
 }
 
@@ -41,13 +42,14 @@ type savedState struct {
 	drop    *policy.Drop
 	keep    int64
 	applied uint64
+	void    uint64
 }
 
 // snapshot is what is known now. Quick.
 func (e *Enforcer) snapshot() *known {
 	k := &known{head: knownHead{KnownSchema, len(e.records), e.panic, e.void}}
 	for _, r := range e.records {
-		k.list = append(k.list, savedState{r.drop, r.keep, r.applied})
+		k.list = append(k.list, savedState{r.drop, r.keep, r.applied, r.void})
 	}
 	return k
 }
@@ -91,7 +93,7 @@ func (k *known) bytes() ([]byte, error) {
 			return nil, err
 		}
 		r := &k.list[i]
-		b = fmt.Appendf(b, `{"keep":%d,"applied":%d,"drop":`, r.keep, r.applied)
+		b = fmt.Appendf(b, `{"keep":%d,"applied":%d,"void":%d,"drop":`, r.keep, r.applied, r.void)
 		if b, err = r.drop.AppendLine(b); err == nil {
 			b = append(b[:len(b)-1], "}\n"...)
 		}
@@ -187,7 +189,10 @@ func parseRecord(line []byte) (*record, error) {
 	if s.Applied > d.Generation {
 		return nil, fmt.Errorf("applied generation %d is above the drop's, %d", s.Applied, d.Generation)
 	}
-	r := &record{keep: s.Keep, applied: s.Applied, early: true}
+	if s.Void > d.Generation {
+		return nil, fmt.Errorf("void generation %d is above the drop's, %d", s.Void, d.Generation)
+	}
+	r := &record{keep: s.Keep, applied: s.Applied, void: s.Void, early: true}
 	r.replace(d)
 	return r, nil
 }

@@ -11,7 +11,7 @@ import (
 // FuzzKnown reads anything as a state file, and writes what it took for one to the same again.
 func FuzzKnown(f *testing.F) {
 	k := &known{head: knownHead{Schema: KnownSchema, Records: 1, Panic: &Panic{Schema: PanicSchema, Held: true, By: "x", Generation: 5}, Void: 5}}
-	k.list = []savedState{{drop("10.8.0.2", time.Hour), 1 << 31, 0}}
+	k.list = []savedState{{drop("10.8.0.2", time.Hour), 1 << 31, 0, 0}}
 	b, err := k.bytes()
 	if err != nil {
 		f.Fatal(err)
@@ -26,7 +26,7 @@ func FuzzKnown(f *testing.F) {
 		}
 		k := &known{head: head}
 		for _, r := range list {
-			k.list = append(k.list, savedState{r.drop, r.keep, r.applied})
+			k.list = append(k.list, savedState{r.drop, r.keep, r.applied, r.void})
 		}
 		once, err := k.bytes()
 		if err != nil {

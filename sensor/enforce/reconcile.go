@@ -17,7 +17,7 @@ func (e *Enforcer) settle(r *record, now time.Time) {
 		stand = removed
 	case d.State == policy.Expired || d.Until <= now.Unix():
 		stand = ended
-	case d.Generation <= e.void:
+	case d.Generation <= max(e.void, r.void):
 		stand = void
 	case d.State == policy.Pending:
 		stand = pending
@@ -285,7 +285,17 @@ func (e *Enforcer) mend(now time.Time) {
 	e.status.Attached = err == nil
 	e.trouble("attach", now, err)
 	if anew {
+		if e.neverSet {
+			e.warn("never-list", now, "the kernel's never-list was not what was put there: put there again")
+		}
 		e.neverSet = false
+	}
+	if t, ok := e.o.Table.(pinner); ok {
+		repinned, err := t.Repin()
+		e.trouble("pins", now, err)
+		if repinned && err == nil {
+			e.warn("pins", now, "the gate's pins were gone: pinned anew")
+		}
 	}
 }
 
@@ -450,13 +460,16 @@ func (e *Enforcer) panicked(p *Panic, write bool, now time.Time) bool {
 		e.void = p.Generation
 	}
 	e.panic, e.cleared, e.dirty = p, false, true
-	if write {
-		e.trouble("file of a panic", now, e.writePanic(p))
-	}
 	if p.Held {
+		for _, r := range e.records { // also what a clock ahead of the panic's made
+			r.void = r.drop.Generation
+		}
 		e.clear(now)
 	} else {
 		e.o.Log.Warn("resumed: drops are enforced again", "interface", e.o.Interface, "by", p.By, "reason", p.Reason)
+	}
+	if write { // the kernel did not wait for the disk
+		e.trouble("file of a panic", now, e.writePanic(p))
 	}
 	return true
 }

@@ -16,6 +16,7 @@ type record struct {
 	want  Entry        // that the kernel is to hold, if the drop stands
 	body  [32]byte     // hash of the instruction; zero if it came from the state file
 	keep  int64        // unix s: the latest end of all generations seen; until then an older one could come back
+	void  uint64       // generation up to which a panic ended it for ever, besides Enforcer.void
 	early bool         // it came with the state file or the first whole read: the cap on new ones is not for it
 
 	stand    standing
