@@ -26,6 +26,10 @@ func Pinned(pins string) []string {
 	return slices.Compact(names)
 }
 
+// Unpin takes off the gates that are pinned for an interface, of every version and place, and tells whether there were any. It needs
+// CAP_BPF and CAP_NET_ADMIN only; Detach finds those that are not pinned, too.
+func Unpin(iface, pins string) bool { return unpinAll(pins, iface) }
+
 // pinnedFolders are the folders of pins whose last element matches, of every version and place.
 func pinnedFolders(asked, match string) (dirs []string) {
 	for _, root := range []string{asked, systemPins, ownPins} {

@@ -418,12 +418,14 @@ func clearNftables(iface string) (cleared []string, err error) {
 	return cleared, err
 }
 
-// detachNftables deletes our tables.
-func detachNftables(iface string) error {
-	return eachNftTable(iface, func(t *nftTable) error {
+// detachNftables deletes our tables: of one interface, or of all (""). It tells how many there were.
+func detachNftables(iface string) (n int, err error) {
+	err = eachNftTable(iface, func(t *nftTable) error {
+		n++
 		t.conn.DelTable(t.table)
 		return t.conn.Flush()
 	})
+	return n, err
 }
 
 func eachNftTable(iface string, f func(*nftTable) error) error {

@@ -289,7 +289,7 @@ func TestNftClear(t *testing.T) {
 			}
 			nftWantEntries(t, table, nil)
 		}
-		nftInside(t, l.ns, func() error { return detachNftables("") })
+		nftInside(t, l.ns, func() error { _, err := detachNftables(""); return err })
 		if s := l.nft("list", "tables"); strings.Contains(s, "weir_") {
 			t.Errorf("left:\n%s", s)
 		}

@@ -12,11 +12,32 @@ import (
 // Open opens the table of an interface, and tells what is less than was asked for. A rehearsal counts only, whatever the drops say.
 //
 // Mode auto takes XDP, and nftables where the kernel or the process cannot. A foreign XDP program at the interface is an error
-// (*bpf.ForeignError): it is neither displaced nor passed by in silence.
+// (*bpf.ForeignError): it is neither displaced nor passed by in silence. What an earlier process in another mode left at the interface is
+// taken off: nobody would look after its drops.
 func Open(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []string, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, nil, err
 	}
+	t, warnings, err := openMode(cfg, iface, rehearse, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	other := false
+	if t.Name() == string(ModeNFTables) {
+		other = bpf.Unpin(iface, cfg.Pins)
+	} else {
+		n, err := detachNftables(iface)
+		if other = n > 0; other && err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("%s: drops by nftables that an earlier run left cannot be taken off: %w", iface, err), t.Close())
+		}
+	}
+	if other {
+		warnings = append(warnings, "drops that an earlier run in another mode left in force are taken off; what is wanted of them comes again")
+	}
+	return t, warnings, nil
+}
+
+func openMode(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []string, error) {
 	switch cfg.Mode {
 	case ModeNFTables:
 		return openNFTables(cfg, iface, rehearse, log)
@@ -67,7 +88,8 @@ func Detach(iface, pins string) error {
 		}
 		wrong = errors.Join(wrong, err)
 	}
-	return errors.Join(wrong, detachNftables(iface))
+	_, err := detachNftables(iface)
+	return errors.Join(wrong, err)
 }
 
 func openNFTables(cfg Config, iface string, rehearse bool, log *slog.Logger) (Table, []string, error) {
