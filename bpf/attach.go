@@ -327,6 +327,47 @@ func (g *Gate) Reattach() error {
 	return g.attachNew()
 }
 
+// Repin pins anew what somebody unpinned behind this process' back, and reports whether there was any: without its pins a gate ends
+// with its process.
+func (g *Gate) Repin() (anew bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.status.Pinned == "" || g.link == nil {
+		return false, nil
+	}
+	all := map[string]pinnable{pinnedLink: g.link}
+	for name, m := range g.maps.named() {
+		all[name] = m
+	}
+	for name, one := range all {
+		path := filepath.Join(g.status.Pinned, name)
+		if _, missing := os.Lstat(path); !errors.Is(missing, fs.ErrNotExist) {
+			continue
+		}
+		anew = true
+		err = errors.Join(err, os.MkdirAll(g.status.Pinned, 0o700), one.Unpin(), one.Pin(path))
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: pinning the gate anew: %w", g.cfg.Interface, err)
+	}
+	return anew, err
+}
+
+// pinnable is a link or a map.
+type pinnable interface {
+	Pin(path string) error
+	Unpin() error
+}
+
+// named are the maps by the names of their pins.
+func (m *gateMaps) named() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{
+		gateMapBits4: m.Bits4, gateMapBits6: m.Bits6, gateMapControl: m.Control, gateMapHit: m.Hit, gateMapHosts4: m.Hosts4,
+		gateMapHosts6: m.Hosts6, gateMapNets4: m.Nets4, gateMapNets6: m.Nets6, gateMapNever4: m.Never4, gateMapNever6: m.Never6,
+		gateMapPeers: m.Peers, gateMapSamples: m.Samples, gateMapServices: m.Services, gateMapSignedBy: m.SignedBy, gateMapTotals: m.Totals,
+	}
+}
+
 // Detach takes every gate off an interface and removes what is pinned for it, whoever put it there and whether or not that
 // process lives. It returns how many gates there were. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN.
 func Detach(iface, pins string) (int, error) {

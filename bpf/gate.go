@@ -120,6 +120,8 @@ type Gate struct {
 	services table[gateService]
 	wide6    int // prefixes shorter than /48
 	whole    int // services with port 0
+	never    [2]ebpf.MapID // by family: the list that this process put in force
+	listed   bool          // it is not empty
 	signed   map[uint64]uint32
 	signedIn *ebpf.Map // that this process put in force
 }
@@ -246,13 +248,15 @@ func (g *Gate) flags() {
 	g.flag(gateTableTABLE_WIDE6, g.wide6 > 0)
 	g.flag(gateTableTABLE_SERVICES, len(g.services.slots) > 0)
 	g.flag(gateTableTABLE_WHOLE, g.whole > 0)
+	g.flag(gateTableTABLE_SIGNATURES, len(g.signed) > 0)
 }
 
-// Resync makes this process' record and the bitmaps those of what the kernel's tables hold, and returns by how many entries
-// they differed: 0 unless somebody else wrote the tables. It walks all entries (1 M: about a second).
+// Resync makes this process' record and the bitmaps those of what the kernel's tables hold, writes the settings again, and returns by how
+// many entries record and tables differed: 0 unless somebody else wrote the tables. It walks all entries (1 M: about a second).
 func (g *Gate) Resync() (drift int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.configure()
 	return g.resync()
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 )
@@ -38,14 +39,30 @@ func (g *Gate) SetNever(prefixes []netip.Prefix) error {
 	if err != nil {
 		return err
 	}
+	g.never[0] = idOf(m)
 	m.Close()
 	m, err = swap(g.maps.Never6, g.inner[gateMapNever6], uint32(len(keys6)), keys6, make([]uint32, len(keys6)))
 	if err != nil {
 		return err
 	}
+	g.never[1] = idOf(m)
 	m.Close()
-	g.flag(gateTableTABLE_NEVER, len(seen) > 0)
+	g.listed = len(seen) > 0
+	g.flag(gateTableTABLE_NEVER, g.listed)
 	return nil
+}
+
+// NeverInForce reports whether the kernel has the list of the last SetNever. It does not look into the list.
+func (g *Gate) NeverInForce() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for family, outer := range []*ebpf.Map{g.maps.Never4, g.maps.Never6} {
+		var id ebpf.MapID
+		if err := outer.Lookup(uint32(0), &id); err != nil || id != g.never[family] {
+			return false
+		}
+	}
+	return g.listed == (atomic.LoadUint32(&g.control.Tables)&uint32(gateTableTABLE_NEVER) != 0)
 }
 
 // swap fills a new inner map and puts it into the outer's slot. The kernel waits until no program looks at the old one.
@@ -291,15 +308,17 @@ func (g *Gate) signatures() (list gateSignatures, err error) {
 }
 
 func isMap(m *ebpf.Map, id ebpf.MapID) bool {
-	if m == nil {
-		return false
-	}
+	return m != nil && id != 0 && idOf(m) == id
+}
+
+// idOf is a map's, 0 if the kernel does not tell.
+func idOf(m *ebpf.Map) ebpf.MapID {
 	info, err := m.Info()
 	if err != nil {
-		return false
+		return 0
 	}
-	own, ok := info.ID()
-	return ok && own == id
+	id, _ := info.ID()
+	return id
 }
 
 // SignatureHits is what each signature in force dropped, by ID.

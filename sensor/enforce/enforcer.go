@@ -67,6 +67,11 @@ type recaller interface {
 	Recall(drops []*policy.Drop)
 }
 
+// pinner is a Table that outlives the process by pins, which somebody may remove.
+type pinner interface {
+	Repin() (anew bool, err error)
+}
+
 // Enforcer keeps a Table at what is wanted. It knows of each key the highest generation that it ever saw, and reconciles: what the
 // kernel holds is read, compared with what is wanted, and mended, each Config.Every (of large tables: 20 times as long as the walk
 // takes). Changes are applied as they come in. Known keys are at most 2 * Caps.Drops + 4096, of some kB each: the tombstones that

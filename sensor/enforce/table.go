@@ -29,7 +29,7 @@ type Table interface {
 	Clear() error
 
 	// Mend looks whether the table still judges the interface's traffic, and makes it do so again where it does not (the interface
-	// was deleted and is back, somebody took the program off). Anew: its entries are gone, and are to be put again.
+	// was deleted and is back, somebody took the program off). Anew: the never-list is to be put again; of entries Read tells.
 	Mend() (anew bool, err error)
 
 	// Totals are the frames that the table judged, by what became of them.

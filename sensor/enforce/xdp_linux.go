@@ -184,8 +184,11 @@ func (t *gateTable) Mend() (anew bool, err error) {
 		err = t.gate.Reattach()
 	}
 	_, drift := t.gate.Resync()
-	return false, errors.Join(err, drift)
+	return !t.gate.NeverInForce(), errors.Join(err, drift)
 }
+
+// Repin implements pinner.
+func (t *gateTable) Repin() (anew bool, err error) { return t.gate.Repin() }
 
 // Totals implements Table.
 func (t *gateTable) Totals() ([]Total, error) {
