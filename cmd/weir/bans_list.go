@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
 
+	"weir/sensor/alert"
 	"weir/sensor/policy"
 )
 
@@ -34,7 +36,7 @@ func (c *bansListCmd) Run(ctx context.Context, std *streams) error {
 	}
 	now := time.Now()
 	if c.Format == "table" || c.Format == "auto" && isTerminal(std.out) {
-		return errors.Join(missing, bansTable(std.out, v, now))
+		return errors.Join(missing, v.table(newTable(std.out), now))
 	}
 	var forms []any
 	for _, b := range v.live(now) {
@@ -64,9 +66,9 @@ const (
 
 var banColours = map[string]string{"applied": "10", "pending": "11", "refused": "9", "shadow": "14", "wanted": "11"}
 
-// bansTable writes a row for each drop, with who asked for it and why. Where rows would be wider than the terminal, the id moves
+// table writes a row for each drop, with who asked for it and why. Where rows would be wider than the terminal, the id moves
 // before the reason.
-func bansTable(w io.Writer, v *overview, now time.Time) error {
+func (v *overview) table(t table, now time.Time) error {
 	rows, reasons := [][]string{bansHead}, []string{"REASON"}
 	for _, b := range v.live(now) {
 		rows = append(rows, []string{
@@ -81,7 +83,6 @@ func bansTable(w io.Writer, v *overview, now time.Time) error {
 	if len(rows) == 1 {
 		return nil
 	}
-	t := newTable(w)
 	widths, indent := columns(rows)
 	if indent > t.width {
 		for i := range rows {
@@ -92,7 +93,7 @@ func bansTable(w io.Writer, v *overview, now time.Time) error {
 		}
 		widths, indent = columns(rows)
 	}
-	out := bufio.NewWriter(w)
+	out := bufio.NewWriter(t.out)
 	for i, r := range rows {
 		used := t.row(out, r, widths, bansState, lipgloss.NewStyle().Foreground(lipgloss.Color(banColours[r[bansState]])))
 		t.sentence(out, reasons[i], indent, indent-used)
@@ -219,20 +220,24 @@ func showBan(w io.Writer, b *ban, events []json.RawMessage) error {
 	}
 	for _, text := range events {
 		var e struct {
-			Time                                          any
-			State, Enforcer, Interface, Sentence, Summary string
-			Generation                                    uint64
+			Time                               alert.Time
+			Schema, State, Enforcer, Interface string
+			Sentence, Summary                  string
+			Generation                         uint64
 		}
 		if json.Unmarshal(text, &e) != nil {
 			continue
 		}
-		at, said := "", e.Summary
-		if s, ok := e.Time.(string); ok {
-			at, said = s, e.Sentence
-		} else if e.Generation > 0 {
-			at = time.UnixMicro(int64(e.Generation)).UTC().Format(time.RFC3339Nano)
+		at := time.Unix(0, int64(e.Time))
+		if e.Time == 0 {
+			at = time.UnixMicro(int64(e.Generation)) // of a drop
 		}
-		fmt.Fprintf(out, "%-30s %-10s %s\n", printable(at), printable(e.State), printable(said))
+		if e.Schema == policy.RefusalSchema {
+			e.State = "refused"
+		}
+		from := strings.TrimSpace(e.Enforcer + " " + e.Interface)
+		fmt.Fprintf(out, "%s  %-9s  %s%s\n", at.UTC().Format("2006-01-02 15:04:05.000"), printable(e.State),
+			printable(strings.TrimPrefix(from+": ", ": ")), printable(e.Sentence+e.Summary))
 	}
 	return out.Flush()
 }

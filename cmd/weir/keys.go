@@ -58,6 +58,9 @@ func (c *keysTrustCmd) Run(std *streams) error {
 	if c.Remove && c.Name != "" {
 		return usageError{errors.New("--remove and --name exclude each other")}
 	}
+	if !c.Remove && c.Name == "" {
+		return usageError{errors.New("--name: whose key is it? As in: weir keys trust U… --name sensor1")}
+	}
 	keys, err := openKeys(c.State)
 	if err != nil {
 		return err
