@@ -29,7 +29,7 @@ type protected struct {
 }
 
 func newProtected(settings *config, log *slog.Logger) (*protected, error) {
-	p := &protected{log: log}
+	p := &protected{log: host.Limited(log, time.Minute)}
 	if err := p.configure(settings); err != nil {
 		return nil, err
 	}
@@ -37,6 +37,7 @@ func newProtected(settings *config, log *slog.Logger) (*protected, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.resolve(context.Background(), p.servers)
 	p.learn(f)
 	return p, nil
 }
@@ -57,19 +58,20 @@ func (p *protected) configure(settings *config) error {
 // learn takes in what the host knows of itself now.
 func (p *protected) learn(f host.Facts) {
 	p.mu.Lock()
-	servers := p.servers
-	p.mu.Unlock()
-	known := network.Host{
-		Addresses: f.Addresses, Gateways: f.Gateways, Resolvers: f.Resolvers, SSHPeers: f.SSHPeers, NATSServers: serverAddresses(servers),
-	}
-	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.host = known
+	p.host = network.Host{
+		Addresses: f.Addresses, Gateways: f.Gateways, Resolvers: f.Resolvers, SSHPeers: f.SSHPeers, NATSServers: p.host.NATSServers,
+	}
 	p.tell()
 }
 
-// watch follows the host until ctx ends.
-func (p *protected) watch(ctx context.Context) { host.WatchFacts(ctx, p.log, p.learn) }
+// watch follows the host, and the names of its NATS servers, until ctx ends.
+func (p *protected) watch(ctx context.Context) {
+	var work sync.WaitGroup
+	work.Go(func() { p.watchServers(ctx) })
+	host.WatchFacts(ctx, p.log, p.learn)
+	work.Wait()
+}
 
 // follow calls f with what is protected, now and after each change. It must not block.
 func (p *protected) follow(f func(policy.Config, *network.Networks)) {
@@ -112,24 +114,57 @@ func spared(n *network.Networks) []netip.Prefix {
 	return list
 }
 
-// serverAddresses are the addresses of NATS servers, by URL. A name that has none now has none here: the address in use stays
-// protected until the next look.
-func serverAddresses(urls []string) (all []netip.Addr) {
-	for _, s := range urls {
+const (
+	lookupEvery = 30 * time.Second
+	lookupTime  = 2 * time.Second // of a name
+	maxServers  = 256             // addresses that are remembered
+)
+
+// watchServers follows the names of NATS servers until ctx ends. Resolvers may be slow while the link is flooded: who waits for them
+// is nobody else.
+func (p *protected) watchServers(ctx context.Context) {
+	tick := time.NewTicker(lookupEvery)
+	defer tick.Stop()
+	for {
+		p.mu.Lock()
+		servers := p.servers
+		p.mu.Unlock()
+		if p.resolve(ctx, servers) {
+			p.mu.Lock()
+			p.tell()
+			p.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// resolve looks up the names of servers, and tells whether there is an address that was not known. Those of before stay: connections to
+// them may go on, and a name that has no address now had one.
+func (p *protected) resolve(ctx context.Context, servers []string) (more bool) {
+	for _, s := range servers {
 		u, err := url.Parse(s)
 		if err != nil {
 			continue
 		}
-		if a, err := netip.ParseAddr(u.Hostname()); err == nil {
-			all = append(all, a.Unmap())
-			continue
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		found, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+		once, cancel := context.WithTimeout(ctx, lookupTime)
+		found, err := net.DefaultResolver.LookupNetIP(once, "ip", u.Hostname()) // of an address itself
 		cancel()
-		for _, a := range found {
-			all = append(all, a.Unmap())
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("the name of a NATS server is not found: addresses that it had stay protected, new ones are not", "server", u.Hostname(), "error", err)
 		}
+		p.mu.Lock()
+		for _, a := range found {
+			a = a.Unmap().WithZone("")
+			if known := p.host.NATSServers; !slices.Contains(known, a) && len(known) < maxServers {
+				p.host.NATSServers = append(slices.Clip(known), a) // the list before may be in use
+				more = true
+			}
+		}
+		p.mu.Unlock()
 	}
-	return all
+	return more
 }
