@@ -10,11 +10,11 @@ import (
 
 // Config is the section `gate` of the configuration. Sizes are entries; the kernel takes the memory of hosts, services and peers at
 // once, that of prefixes as they come: an IPv4 host costs about 128 bytes, an IPv6 host 16 more, a known peer about 100. A table made
-// much larger than what is in it is slower. Of nftables only Mode and Every matter.
+// much larger than what is in it is slower. Pins and Sample do not concern nftables.
 type Config struct {
 	Mode     Mode          `yaml:"mode"`      // auto (xdp, else nftables), xdp, tcx (drops after a sensor on the same interface has seen), nftables
 	Every    time.Duration `yaml:"every"`     // the kernel is read and compared with what is wanted so often; large tables seldomer
-	Survive  bool          `yaml:"survive"`   // drops outlive this process and its crash, until they expire: pinned in a bpffs. xdp and tcx
+	Survive  bool          `yaml:"survive"`   // drops outlive this process and its crash, until they expire: xdp and tcx: pinned in a bpffs
 	Pins     string        `yaml:"pins"`      // folder of the pins, in a bpffs; "": /sys/fs/bpf/weir, else one is mounted at /run/weir/bpf
 	Hosts4   int           `yaml:"hosts4"`    // single IPv4 addresses
 	Hosts6   int           `yaml:"hosts6"`    // single IPv6 addresses
