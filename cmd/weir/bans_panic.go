@@ -62,6 +62,9 @@ func (r *bansReach) hold(ctx context.Context, std *streams, held bool, reason st
 	if wrong == nil {
 		h.tell(ctx)
 	}
+	if !h.told && h.failed == nil {
+		h.fail("nobody was told", errors.New("name the state folder of the weir that runs here (--state), or its NATS servers (--config)"))
+	}
 	switch {
 	case h.failed != nil:
 		h.say("not all of it could be done: do what the lines above ask for, and run this again")
@@ -79,6 +82,7 @@ type holding struct {
 	std      *streams
 	settings config
 	panic    enforce.Panic
+	told     bool // somebody, by the file or by NATS
 	failed   error
 }
 
@@ -109,6 +113,7 @@ func (h *holding) write() {
 		h.fail("the file for sensor and gates of this machine was not written", mend(err, "run this as root, or as who runs weir"))
 		return
 	}
+	h.told = true
 	h.say("written to " + file + ", which sensor and gates of this machine read each second")
 }
 
@@ -158,6 +163,7 @@ func (h *holding) tell(ctx context.Context) {
 		h.fail(nobody, err)
 		return
 	}
+	h.told = true
 	h.say("told to all sensors and gates of site " + h.settings.Site)
 	event, op := "resumed", opResume
 	if h.panic.Held {
