@@ -51,12 +51,16 @@ soak: packages
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./decode/... ./analyzers/... ./sensor/... ./bpf
 
+# The last part, beside FastNetMon, needs root.
+bench-peers: TOOLS += fastnetmon=fastnetmon
 bench-peers: packages build
 	tools/bench-peers
+	$(GO) test -tags soak -run TestRunPeers -count=1 -v -timeout 20m ./cmd/weir
 
-# From the packet that crosses a threshold to its alert on NATS: a histogram, as root.
+# As root, with histograms: from the packet that crosses a threshold to its alert on NATS, and from a flood's first packet to the
+# first one that the gate drops.
 bench-latency: packages
-	$(GO) test -tags soak -run TestSenseLatency -count=1 -v -timeout 20m ./cmd/weir
+	$(GO) test -tags soak -run 'Test(Sense|Run)Latency' -count=1 -v -timeout 20m ./cmd/weir
 
 fuzz:
 	tools/fuzz $(FUZZTIME)

@@ -35,8 +35,8 @@ type edge struct {
 }
 
 const (
-	router   = "198.51.100.2"  // the server's way out, which is never dropped: nobody attacks from there
-	client   = "198.51.100.30" // who is known, and whose address is forged
+	router = "198.51.100.2"  // the server's way out, which is never dropped: nobody attacks from there
+	client = "198.51.100.30" // who is known, and whose address is forged
 )
 
 // brisk are settings for the patience of a test: alerts close soon, so what the gate counts must come sooner.

@@ -2,4 +2,4 @@
 
 package main
 
-func init() { soaking = true }
+func init() { soaking, surges = true, 60 }

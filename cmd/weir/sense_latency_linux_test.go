@@ -238,15 +238,16 @@ func quantiles(all []time.Duration) string {
 	return fmt.Sprintf("%sof %d", &s, len(all))
 }
 
-// histogram shows how many took how long, in steps of 20 ms; the last holds all that took longer.
+// histogram shows how many took how long, in steps of 20 ms; a last line holds all that took a second and longer.
 func histogram(all []time.Duration) string {
-	const step, most = 20, 16
+	const step, most = 20, 50
 	var bins [most + 1]int
+	last := min(int(quantile(all, 100).Milliseconds())/step, most)
 	for _, d := range all {
 		bins[min(int(d.Milliseconds())/step, most)]++
 	}
 	var s strings.Builder
-	for i, n := range bins {
+	for i, n := range bins[:last+1] {
 		fmt.Fprintf(&s, "%4d ms %4d %s\n", i*step, n, strings.Repeat("#", (n*100+len(all)-1)/len(all)))
 	}
 	return s.String() + quantiles(all)
