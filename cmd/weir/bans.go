@@ -199,6 +199,7 @@ func newOverview() *overview {
 // look asks all. With an error the bucket is missing in the answer.
 func (c *siteClient) look(ctx context.Context) (*overview, error) {
 	v := newOverview()
+	sensors, gates := c.begin(ctx, commandDrops, answerTime), c.begin(ctx, commandEnforced, answerTime)
 	reading, cancel := context.WithTimeout(ctx, bucketTime)
 	defer cancel()
 	err := c.State().Read(reading, func(s bus.Signed) {
@@ -216,14 +217,14 @@ func (c *siteClient) look(ctx context.Context) (*overview, error) {
 			v.add(drop)
 		}
 	})
-	v.ask(ctx, c, commandDrops, answerTime, "no sensor answers: what is pending is not shown", func(text json.RawMessage) error {
+	v.take(<-sensors, "no sensor answers: what is pending is not shown", func(text json.RawMessage) error {
 		drop, err := policy.ParseDrop(text)
 		if err == nil {
 			v.add(drop)
 		}
 		return err
 	})
-	v.enforced(ctx, c, answerTime)
+	v.enforced(<-gates)
 	return v, err
 }
 
@@ -244,9 +245,25 @@ func (v *overview) distrust(key, guard string) *distrusted {
 	return w
 }
 
-// enforced asks the gates, within a time. What they hold and nobody else knows is shown, too.
-func (v *overview) enforced(ctx context.Context, c *siteClient, wait time.Duration) {
-	from := v.ask(ctx, c, commandEnforced, wait, "no gate answers: what is enforced is not known", func(text json.RawMessage) error {
+// answers are what came of asking all of a kind.
+type answers struct {
+	replies []bus.Reply
+	err     error
+}
+
+// begin asks all who serve a command, which needs no body.
+func (c *siteClient) begin(ctx context.Context, command string, wait time.Duration) <-chan answers {
+	came := make(chan answers, 1)
+	go func() {
+		replies, err := c.Ask(ctx, command, nil, wait)
+		came <- answers{replies, err}
+	}()
+	return came
+}
+
+// enforced takes what gates hold. What nobody else knows is shown, too.
+func (v *overview) enforced(a answers) {
+	from := v.take(a, "no gate answers: what is enforced is not known", func(text json.RawMessage) error {
 		var e enforced
 		if err := json.Unmarshal(text, &e); err != nil {
 			return err
@@ -270,14 +287,13 @@ func (v *overview) enforced(ctx context.Context, c *siteClient, wait time.Durati
 	v.answers = append(v.answers, from...)
 }
 
-// ask hands in what all who answer a command list, and tells who they are.
-func (v *overview) ask(ctx context.Context, c *siteClient, command string, wait time.Duration, nobody string, each func(json.RawMessage) error) (from []string) {
-	replies, err := c.Ask(ctx, command, nil, wait)
-	if err != nil {
+// take hands in what all who answered list, and tells who they are.
+func (v *overview) take(a answers, nobody string, each func(json.RawMessage) error) (from []string) {
+	if a.err != nil {
 		v.notes = append(v.notes, nobody)
 		return nil
 	}
-	for _, r := range replies {
+	for _, r := range a.replies {
 		var part dropsReply
 		err := errors.New(r.Err)
 		if r.Err == "" {

@@ -340,3 +340,55 @@ func (p *pair) panics(t *testing.T) {
 		t.Errorf("a program is still at eth0: %v: %s", err, out)
 	}
 }
+
+// TestPanicWithoutPins is a panic where nothing is pinned: XDP that ends with its process, and nftables, whose table a killed process
+// leaves behind.
+func TestPanicWithoutPins(t *testing.T) {
+	need(t, "ip", "nsenter", "nft")
+	for _, mode := range []string{"xdp", "nftables"} {
+		t.Run(mode, func(t *testing.T) {
+			site := newSite(t, "bw"+mode[:1])
+			dir := t.TempDir()
+			s := &side{ns: site.far, state: filepath.Join(dir, "state"), config: filepath.Join(dir, "weir.yaml"), port: 9470}
+			if err := os.WriteFile(s.config, []byte("sensor: edge1\ngate: {survive: false, every: 500ms, mode: "+mode+"}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s.start(t, "run", "--format", "none")
+			s.add(t, exitDone, []string{"applied at edge1 eth0 " + mode}, "192.0.2.7")
+			applied := func() bool { return s.list(t)["address.192.0.2.7"].State == "applied" }
+			nothing := "was cleared: eth0 (nftables)"
+			if mode == "xdp" {
+				nothing = "no pinned gate and no table of weir's"
+			}
+			s.wants(t, exitDone, []string{nothing, "no gate enforces anything: edge1"}, "bans", "panic")
+			if len(s.list(t)) > 0 {
+				t.Errorf("after a panic: %v", s.list(t))
+			}
+			s.add(t, exitFailed, []string{"guard panic"}, "192.0.2.7")
+			s.wants(t, exitDone, nil, "bans", "resume")
+			s.add(t, exitDone, []string{"applied at edge1 eth0 " + mode}, "192.0.2.7")
+			if !applied() {
+				t.Error("after a resume nothing is applied")
+			}
+			_ = s.Process.Kill()
+			<-s.ended
+			if mode == "xdp" {
+				if out, _ := exec.Command("ip", "-n", s.ns, "-d", "link", "show", "eth0").CombinedOutput(); strings.Contains(string(out), "xdp") {
+					t.Errorf("the gate survives: %s", out)
+				}
+				return
+			}
+			if table := runIn(t, s.ns, "nft", "list", "ruleset"); !strings.Contains(table, "192.0.2.7 ") {
+				t.Fatalf("no drop in the table of a killed process:\n%s", table)
+			}
+			s.wants(t, exitFailed, []string{"was cleared: eth0 (nftables)", "not told to sensors and gates elsewhere"}, "bans", "panic")
+			if table := runIn(t, s.ns, "nft", "list", "ruleset"); strings.Contains(table, "192.0.2.7 ") {
+				t.Errorf("a panic leaves\n%s", table)
+			}
+			s.start(t, "run", "--format", "none")
+			s.add(t, exitFailed, []string{"guard panic"}, "192.0.2.7") // it reads the file
+			s.wants(t, exitDone, nil, "bans", "resume")
+			command(t, "nsenter --net=/run/netns/"+s.ns+" weir block --detach -i eth0")
+		})
+	}
+}
