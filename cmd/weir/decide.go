@@ -40,6 +40,7 @@ type decider struct {
 	networks  *network.Networks
 	open      map[string]*answered    // alerts that are open, by id
 	unwritten map[string]*policy.Drop // by key: decided, and not in the bucket yet
+	others    map[string]*policy.Drop // by key: another sensor's, that is in force in the place of ours
 	found     map[string]uint64       // while the bucket is read: generations by key
 	old       []string                // the same: keys of what ended long ago
 	panic     enforce.Panic           // the last one, or its end
@@ -66,7 +67,7 @@ const (
 func newDecider(p *protected, b *bus.Bus, state *bus.State, dir string, log *slog.Logger) (*decider, error) {
 	d := &decider{
 		log: log, seldom: host.Limited(log, time.Minute), bus: b, state: state, file: filepath.Join(dir, "policy.json"), panicFile: panicFile(dir),
-		wake: make(chan struct{}, 1), open: map[string]*answered{}, unwritten: map[string]*policy.Drop{},
+		wake: make(chan struct{}, 1), open: map[string]*answered{}, unwritten: map[string]*policy.Drop{}, others: map[string]*policy.Drop{},
 	}
 	var err error
 	p.follow(func(cfg policy.Config, n *network.Networks) {
@@ -225,7 +226,7 @@ func (d *decider) tell(decisions []policy.Decision) {
 			line, err = r.AppendLine(nil)
 		} else {
 			drop := one.Drop
-			d.unwritten[drop.Key()] = drop
+			d.want(drop)
 			event, id = drop.State.String(), fmt.Sprintf("%s.%d", drop.ID, drop.Generation)
 			line, err = drop.AppendLine(nil)
 			d.log.Debug("drop "+event, "summary", drop.Summary, "id", drop.ID)
@@ -241,6 +242,18 @@ func (d *decider) tell(decisions []policy.Decision) {
 		d.changed = true
 		d.signal()
 	}
+}
+
+// want has a drop written. The end of ours is not that of another sensor's, which has taken its place.
+func (d *decider) want(drop *policy.Drop) {
+	key := drop.Key()
+	other := d.others[key]
+	delete(d.others, key)
+	if other != nil && drop.State != policy.Requested && other.Until > time.Now().Unix() {
+		delete(d.unwritten, key)
+		return
+	}
+	d.unwritten[key] = drop
 }
 
 func (d *decider) signal() {
@@ -444,7 +457,21 @@ func (d *decider) see(s bus.Signed) {
 		d.tell(d.policy.Remove(drop.ID, cmp.Or(s.Name, s.Signer), drop.Summary, now())) // while no sensor answered
 		return
 	}
+	d.hear(drop)
 	d.mend(s.Key, drop.Generation)
+}
+
+// hear sees to it that a drop of ours stands beside another sensor's, which has its key: of one key the bucket has one.
+func (d *decider) hear(drop *policy.Drop) {
+	d.policy.After(drop.Generation) // else gates take what comes for old
+	own := d.policy.Wanted(drop.Key())
+	if own == nil || own.ID == drop.ID || own.Generation >= drop.Generation {
+		return
+	}
+	if delete(d.others, drop.Key()); drop.State == policy.Requested {
+		d.others[drop.Key()] = drop
+	}
+	d.tell(d.policy.Heard(drop, now()))
 }
 
 // mend writes what is wanted of a key again, if the bucket has less.

@@ -261,6 +261,21 @@ func (p *Policy) change(e *entry, to func(d *Drop)) Decision {
 	return Decision{Drop: &d}
 }
 
+// Heard tells what another sensor wrote under the key of a drop that is wanted here, and that counts now in its place. If it has ended
+// or does less, the drop is decided anew.
+func (p *Policy) Heard(o *Drop, now int64) []Decision {
+	out := p.Advance(now)
+	e := p.drops[o.Key()]
+	if e == nil || e.drop.ID == o.ID || e.drop.State != Requested || o.Generation <= e.drop.Generation {
+		return out
+	}
+	if o.State == Requested && o.Until > p.unix() && o.does(e.drop) {
+		return out
+	}
+	p.After(o.Generation)
+	return append(out, p.change(e, func(*Drop) {}))
+}
+
 // remove ends a drop; the decision is its tombstone, which lasts as long as the drop would have.
 func (p *Policy) remove(e *entry, state State, guard, by, why string) Decision {
 	d := *e.drop

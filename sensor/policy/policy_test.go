@@ -120,3 +120,44 @@ func byHand(s string, d Drop) Drop {
 	}
 	return d
 }
+
+// TestHeard: of two sensors that want the same, neither ends or softens what the other wants.
+func TestHeard(t *testing.T) {
+	p := New(Defaults(), site())
+	own := wanted(t, p.Judge(offence("192.0.2.9"), begin))
+	other := *own
+	other.ID = "00000000000000aa"
+	for _, c := range []struct {
+		name  string
+		later uint64 // generations
+		is    func(*Drop)
+		again bool
+	}{
+		{"the same", 1, func(*Drop) {}, false},
+		{"older", 0, func(d *Drop) { d.State = Removed }, false},
+		{"our own", 1, func(d *Drop) { d.ID, d.State = own.ID, Removed }, false},
+		{"of another key", 1, func(d *Drop) { d.IP, d.State = addr("192.0.2.10"), Removed }, false},
+		{"removed", 1, func(d *Drop) { d.State = Removed }, true},
+		{"expired", 3600e6, func(d *Drop) { d.State = Expired }, true},
+		{"over", 1, func(d *Drop) { d.Until = begin / second }, true},
+		{"milder", 1, func(d *Drop) { d.Action, d.Rate, d.Canary = LimitNew, 10, 0 }, true},
+		{"a rehearsal", 1, func(d *Drop) { d.Action, d.Would = Shadow, DropAll }, true},
+		{"pending", 1, func(d *Drop) { d.State = Pending }, true},
+	} {
+		o := other
+		before := p.Drop(own.ID)
+		o.Generation = before.Generation + c.later
+		c.is(&o)
+		out := p.Heard(&o, begin)
+		if !c.again {
+			if len(out) != 0 {
+				t.Errorf("%s: %v", c.name, out)
+			}
+			continue
+		}
+		d := wanted(t, out)
+		if d.Generation <= o.Generation || d.ID != own.ID || d.Until != own.Until || d.Action != own.Action || d != p.Drop(own.ID) {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+	}
+}
