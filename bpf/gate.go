@@ -118,8 +118,8 @@ type Gate struct {
 	nets4    table[gateNet4]
 	nets6    table[gateNet6]
 	services table[gateService]
-	wide6    int // prefixes shorter than /48
-	whole    int // services with port 0
+	wide6    int           // prefixes shorter than /48
+	whole    int           // services with port 0
 	never    [2]ebpf.MapID // by family: the list that this process put in force
 	listed   bool          // it is not empty
 	signed   map[uint64]uint32
