@@ -55,6 +55,9 @@ func (r *bansReach) hold(ctx context.Context, std *streams, held bool, reason st
 			Schema: enforce.PanicSchema, Held: held, By: thisUser(), Generation: uint64(time.Now().UnixMicro()), Reason: reason,
 		},
 	}
+	if last, _ := enforce.Panicked(panicFile(r.State)); last != nil { // the clock may have been set back since
+		h.panic.Generation = max(h.panic.Generation, last.Generation+1)
+	}
 	h.write()
 	if held {
 		h.clear()
@@ -105,6 +108,9 @@ func (h *holding) write() {
 		return
 	}
 	file := panicFile(h.State)
+	if have, _ := enforce.Panicked(file); have != nil { // no panic in it counts as one, too
+		h.after(have)
+	}
 	err := os.Mkdir(filepath.Dir(file), 0o700)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		err = enforce.WritePanic(file, h.panic)
@@ -115,6 +121,29 @@ func (h *holding) write() {
 	}
 	h.told = true
 	h.say("written to " + file + ", which sensor and gates of this machine read each second")
+}
+
+// after makes it newer than another, by whatever clock that was made. Otherwise gates would go on with that.
+func (h *holding) after(have *enforce.Panic) {
+	h.panic.Generation = max(h.panic.Generation, have.Generation+1)
+}
+
+// look makes it newer than what the site knows.
+func (h *holding) look(ctx context.Context, site *siteClient) error {
+	reading, cancel := context.WithTimeout(ctx, bucketTime)
+	defer cancel()
+	have, err := site.State().Get(reading, enforce.PanicKey)
+	if err != nil || have == nil || have.Err != nil { // nobody follows what is not signed
+		return err
+	}
+	before := h.panic.Generation
+	if p, err := enforce.ParsePanic(have.Body); err == nil {
+		h.after(p)
+	}
+	if h.panic.Generation != before {
+		h.write()
+	}
+	return nil
 }
 
 // mend says what would help where a right is missing.
@@ -142,7 +171,7 @@ func (h *holding) clear() {
 // tell writes the panic into the bucket for all gates, tells the sensors, and sees that gates obey.
 func (h *holding) tell(ctx context.Context) {
 	_, missing := os.Stat(filepath.Join(h.State, "nats.url"))
-	if len(h.settings.NATS.Servers) == 0 && missing != nil {
+	if len(h.settings.NATS.Servers) == 0 && errors.Is(missing, fs.ErrNotExist) {
 		h.say("no NATS server is known here (nats.servers, or a sensor with this state folder): nobody elsewhere was told")
 		return
 	}
@@ -153,6 +182,9 @@ func (h *holding) tell(ctx context.Context) {
 		return
 	}
 	defer site.Close()
+	if err := h.look(ctx, site); err != nil {
+		h.fail("whether the site knows of a newer panic could not be read", err)
+	}
 	body, err := marshal(h.panic)
 	if err == nil {
 		writing, cancel := context.WithTimeout(ctx, bucketTime)

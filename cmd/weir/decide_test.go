@@ -16,6 +16,7 @@ import (
 
 // deciders are sensors of one site, with one server.
 type deciders struct {
+	dir   string // of the server
 	state *bus.State
 	all   []*decider
 }
@@ -42,7 +43,7 @@ func newDeciders(t *testing.T, n int) *deciders {
 			t.Log(err)
 		}
 	})
-	s := &deciders{state: b.State(keys)}
+	s := &deciders{dir: dir, state: b.State(keys)}
 	for range n {
 		p := &protected{log: log}
 		if err := p.configure(&settings); err != nil {

@@ -444,6 +444,30 @@ func (s *State) Read(ctx context.Context, each func(Signed)) error {
 	return nil
 }
 
+// Get returns the entry of a key, nil if there is none. One that is not to be believed tells why in its Err.
+func (s *State) Get(ctx context.Context, key string) (*Signed, error) {
+	ctx, end := s.bound(ctx)
+	defer end()
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	if err := s.up(ctx); err != nil {
+		return nil, err
+	}
+	kv, err := s.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("nats: bucket %s: key %s: %w", s.name, key, err)
+	}
+	out := s.entry(&message{key: key, value: e.Value(), revision: e.Revision()}, nil)
+	return &out, nil
+}
+
 // Watch calls begin, each with all of the bucket, and whole; and then each with changes, as they come. It reads the whole
 // bucket again, with begin and whole around it, after each loss of the connection, when the bucket's last revision or number
 // of entries is not what was seen (looked at every 3 s), and each minute. whole(false) says that reading was cut short.

@@ -188,6 +188,16 @@ func TestState(t *testing.T) {
 	want := map[string]string{"src.v4.c0000201": `{"a":"<&>ü"}`, "panic": "2", "other": "o", "stranger": "untrusted " + stranger.Own()}
 	w.soon(t, time.Second, want)
 
+	if e, err := s.Get(within(t, time.Second), "panic"); err != nil || e == nil || string(e.Body) != "2" || e.Name != "own" {
+		t.Errorf("panic: %+v, %v", e, err)
+	}
+	if e, err := s.Get(within(t, time.Second), "stranger"); err != nil || e == nil || e.Body != nil || !errors.Is(e.Err, ErrUntrusted) {
+		t.Errorf("stranger: %+v, %v", e, err)
+	}
+	if e, err := s.Get(within(t, time.Second), "nobody"); e != nil || err != nil {
+		t.Errorf("nobody: %+v, %v", e, err)
+	}
+
 	// What only somebody with another tool writes.
 	js := jetStreamOf(t, serverIn(t, dir))
 	kv := bucketOf(t, js)
