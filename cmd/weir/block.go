@@ -96,6 +96,9 @@ func (c *blockCmd) Run(ctx context.Context, std *streams) error {
 		}
 		return errors.Join(err, b.close())
 	}
+	if b.rehearses() {
+		fmt.Fprintln(stderr, "rehearsal: nothing is dropped; what would be is counted")
+	}
 	for _, line := range b.protect.lines() {
 		fmt.Fprintln(stderr, "never dropped:", printable(line))
 	}
@@ -108,7 +111,7 @@ func (c *blockCmd) detach(settings *config, std *streams) (err error) {
 	for _, name := range c.Interface {
 		one := enforce.Detach(name, settings.Gate.Pins)
 		if one == nil {
-			fmt.Fprintf(std.err, "%s: no gate, and no drops\n", printable(name))
+			fmt.Fprintf(std.err, "%s: no gate is attached now, and nothing is dropped\n", printable(name))
 		}
 		err = errors.Join(err, one)
 	}
@@ -136,8 +139,7 @@ func (b *blocking) open(ctx context.Context) (err error) {
 	if b.protect, err = newProtected(&b.settings, b.log); err != nil {
 		return err
 	}
-	rehearse := b.cmd.DryRun || b.settings.Policy.Shadow
-	if b.gates, err = openGates(&b.settings, b.cmd.Interface, b.state.Dir(), rehearse, b.protect, b.bus, id, b.log); err != nil {
+	if b.gates, err = openGates(&b.settings, b.cmd.Interface, b.state.Dir(), b.rehearses(), b.protect, b.bus, id, b.log); err != nil {
 		return err
 	}
 	seen := observed{Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: b.bus.Stats, Ready: b.bus.Ready}
@@ -151,6 +153,9 @@ func (b *blocking) open(ctx context.Context) (err error) {
 	}
 	return host.Privileges(b.access(), b.log)
 }
+
+// rehearses tells whether nothing is to be dropped.
+func (b *blocking) rehearses() bool { return b.cmd.DryRun || b.settings.Policy.Shadow }
 
 // access is what is still needed when all is open.
 func (b *blocking) access() host.Access {

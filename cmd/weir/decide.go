@@ -125,7 +125,7 @@ func (d *decider) judge(a *alert.Alert) {
 	before := d.open[a.ID]
 	out := d.policy.Judge(a, now())
 	d.tell(out)
-	a.Action = actionOf(a.ID, out)
+	a.Action = d.actionOf(a.ID, out)
 	if a.Action == nil && before != nil {
 		a.Action = before.action
 	}
@@ -147,18 +147,29 @@ func (d *decider) located(party *alert.Party) *alert.Party {
 }
 
 // actionOf is what decisions do about an alert: the hardest of its drops, else why there is none.
-func actionOf(id string, decisions []policy.Decision) (action *alert.Action) {
+func (d *decider) actionOf(id string, decisions []policy.Decision) (action *alert.Action) {
 	for _, one := range decisions {
 		switch r := one.Refusal; {
 		case r == nil && one.Drop.Alert == id && (one.Drop.State == policy.Requested || one.Drop.State == policy.Pending):
-			return &alert.Action{Drop: one.Drop.ID}
+			return &alert.Action{Drop: one.Drop.ID, Effect: effectOf(one.Drop)}
 		case r != nil && r.Alert == id && r.Drop != "":
-			action = &alert.Action{Drop: r.Drop}
+			action = &alert.Action{Drop: r.Drop, Effect: effectOf(d.policy.Drop(r.Drop))}
 		case r != nil && r.Alert == id && action == nil:
 			action = &alert.Action{Guard: r.Guard}
 		}
 	}
 	return action
+}
+
+// effectOf is what a drop does, in a word.
+func effectOf(d *policy.Drop) string {
+	switch {
+	case d == nil:
+		return ""
+	case d.State == policy.Pending:
+		return d.State.String()
+	}
+	return d.Action.String()
 }
 
 // passing are guards whose reasons pass while an attack goes on: their alerts are asked about again.
@@ -180,7 +191,7 @@ func (d *decider) retry() {
 			}
 		}
 		d.tell(news)
-		if action := actionOf(id, news); action != nil {
+		if action := d.actionOf(id, news); action != nil {
 			o.action = action
 		}
 	}

@@ -77,6 +77,9 @@ func (s *sensing) openPolicy(id bus.Identity) (err error) {
 		return err
 	}
 	s.gates.report = s.blocked
+	if s.settings.Policy.Shadow {
+		fmt.Fprintln(s.std.err, "rehearsal: nothing is dropped; 'weir bans list' shows what would be")
+	}
 	for _, line := range s.protect.lines() {
 		fmt.Fprintln(s.std.err, "never dropped:", printable(line))
 	}

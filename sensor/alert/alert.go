@@ -120,8 +120,9 @@ type Evidence struct {
 
 // Action is what was done: a drop, or the guard that refused it.
 type Action struct {
-	Drop  string `json:"drop,omitempty"`
-	Guard string `json:"guard,omitempty"`
+	Drop   string `json:"drop,omitempty"`
+	Effect string `json:"effect,omitempty"` // of the drop: drop, drop_new, limit_new, limit; shadow; pending
+	Guard  string `json:"guard,omitempty"`
 }
 
 // Blocked is what the gate's drops for this alert kept from its victim: packets that no Count and no measure tells.

@@ -195,8 +195,11 @@ func (a *Alert) AppendEVE(b []byte) ([]byte, error) {
 	return appendJSON(b, &e)
 }
 
-// dropped tells whether the gate was told to drop for the alert, or did.
-func (a *Alert) dropped() bool { return a.Action != nil && a.Action.Drop != "" || a.Blocked != nil }
+// dropped tells whether the gate was told to drop for the alert, not only to rehearse it, or did.
+func (a *Alert) dropped() bool {
+	asked := a.Action != nil && a.Action.Drop != "" && a.Action.Effect != "shadow" && a.Action.Effect != "pending"
+	return asked || a.Blocked != nil
+}
 
 // flowID is made of the first 52 bits of the identity: a JavaScript number holds it.
 func (a *Alert) flowID() uint64 {

@@ -105,6 +105,12 @@ func TestEVE(t *testing.T) {
 	if alert := convert(t, forms[1], a)["alert"].(map[string]any); alert["action"] != "blocked" {
 		t.Errorf("a dropped one is %v", alert["action"])
 	}
+	for _, effect := range []string{"shadow", "pending"} {
+		a.Action.Effect = effect
+		if alert := convert(t, forms[1], a)["alert"].(map[string]any); alert["action"] != "allowed" {
+			t.Errorf("one in %s is %v", effect, alert["action"])
+		}
+	}
 }
 
 // TestEVEParties: both addresses are always there.

@@ -171,7 +171,7 @@ func drawAlert(r *rapid.T) *Alert {
 	}
 	if rapid.Bool().Draw(r, "rest") {
 		a.Signature = &Signature{Fields: []Field{{text("field"), text("value")}}, Attack: float("attack")}
-		a.Evidence, a.Action = &Evidence{text("file"), text("sha")}, &Action{text("drop"), text("guard")}
+		a.Evidence, a.Action = &Evidence{text("file"), text("sha")}, &Action{text("drop"), text("effect"), text("guard")}
 		a.Loss.Causes = map[string]uint64{text("cause"): count("lost")}
 	}
 	return a
