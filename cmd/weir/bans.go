@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/user"
@@ -275,16 +276,24 @@ func (v *overview) enforced(a answers) {
 		}
 		b := v.bans[e.Drop]
 		if b == nil {
-			b = &ban{key: e.Key, drop: &policy.Drop{
-				Schema: policy.Schema, ID: e.Drop, Generation: e.Generation, State: policy.Requested, Action: e.Action, Would: e.Would,
-				Until: e.Until, Reason: "only gates know of it, and keep it until its end",
-			}}
+			b = &ban{drop: e.unknown(), key: e.Key}
 			v.bans[e.Drop] = b
 		}
 		b.enforcers = append(b.enforcers, e)
 		return nil
 	})
 	v.answers = append(v.answers, from...)
+}
+
+// unknown is a drop of which only gates know, as far as they tell. It has no time of creation.
+func (e *enforced) unknown() *policy.Drop {
+	d, err := parseTarget(keyTarget(e.Key))
+	if err != nil {
+		d.Scope = policy.ScopeSignature
+	}
+	d.Schema, d.ID, d.Generation, d.State, d.Action, d.Would = policy.Schema, e.Drop, e.Generation, policy.Requested, e.Action, e.Would
+	d.Until, d.By, d.Reason = e.Until, "unknown", "only gates know of it, and keep it until its end"
+	return &d
 }
 
 // take hands in what all who answered list, and tells who they are.
@@ -392,7 +401,9 @@ func targetOf(d *policy.Drop) string {
 	case policy.ScopeService:
 		return netip.AddrPortFrom(d.Service.IP, d.Service.Port).String() + "/" + d.Service.Protocol
 	case policy.ScopeSignature:
-		return "signature to " + d.Service.String()
+		if d.Service != nil {
+			return "signature to " + d.Service.String()
+		}
 	}
 	return ""
 }
@@ -400,6 +411,10 @@ func targetOf(d *policy.Drop) string {
 // keyTarget is the target of a key, as far as it tells.
 func keyTarget(key string) string {
 	scope, rest, _ := strings.Cut(key, ".")
+	to := strings.Split(rest, ".") // of a service: address, protocol, port
+	if n := len(to); scope == "service" && n > 2 {
+		rest = strings.Join(to[:n-2], ".")
+	}
 	where, bits, _ := strings.Cut(rest, "_")
 	if a, err := hex.DecodeString(where); err == nil && len(a) == 16 {
 		where = netip.AddrFrom16([16]byte(a)).String()
@@ -412,6 +427,8 @@ func keyTarget(key string) string {
 		return where
 	case scope == "prefix" && bits != "":
 		return where + "/" + bits
+	case scope == "service" && bits == "" && len(to) > 2:
+		return net.JoinHostPort(where, to[len(to)-1]) + "/" + to[len(to)-2]
 	}
 	return key
 }

@@ -215,7 +215,7 @@ func (c *bansRemoveCmd) Run(ctx context.Context, std *streams) error {
 		return errors.Join(fmt.Errorf("there is no drop %s", printable(c.What)), err)
 	case b.drop.State != policy.Requested && b.drop.State != policy.Pending:
 		return fmt.Errorf("the drop %s is %s already", id, b.drop.State)
-	case b.drop.Scope == policy.NoScope:
+	case b.drop.Created == 0:
 		return fmt.Errorf("the drop %s is known to gates only, and no sensor answers who could remove it: it ends at %s UTC; 'weir bans panic' ends all",
 			id, clock(b.drop.Until))
 	}

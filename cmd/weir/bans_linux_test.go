@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
 	"weir/sensor/enforce"
@@ -75,6 +77,22 @@ func (p *pair) serveNATS(t *testing.T) {
 	t.Helper()
 	p.nats = spawn(t, p.far, "natsd", "4222", p.store)
 	await(t, "natsd is ready", func() bool { return p.nats.out.String() == "ready\n" })
+}
+
+func (p *pair) deleteBucket(t *testing.T) {
+	t.Helper()
+	nc, err := nats.Connect("nats://127.0.0.1:4222", nats.SetCustomDialer(dialer{p.far}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err == nil {
+		err = js.DeleteKeyValue(t.Context(), "weir_drops_default")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (p *pair) detach(t *testing.T) {
@@ -327,7 +345,20 @@ func (p *pair) panics(t *testing.T) {
 	}
 	s.wants(t, exitDone, nil, "bans", "resume")
 	s.add(t, exitDone, []string{"applied at edge1"}, three)
+	s.add(t, exitDone, []string{"applied at edge1"}, two)
+	p.holds(t, two, three)
+
+	// Without a sensor: a removal is signed here. Without the bucket: the gate tells what it keeps.
+	if code := s.end(t, syscall.SIGTERM); code != 0 {
+		t.Fatalf("weir sense ends with %d:\n%s", code, s.err.String())
+	}
+	s.wants(t, exitDone, []string{"its removal was signed here"}, "bans", "remove", two, "--reason", "a test")
 	p.holds(t, three)
+	s.wants(t, exitFailed, []string{"no sensor answers"}, "bans", "add", one, "--for", "10m", "--reason", "a test")
+	p.deleteBucket(t)
+	if all := s.list(t); len(all) != 1 || all["address."+three].State != "applied" {
+		t.Errorf("without the bucket there is %+v", all)
+	}
 
 	if code := g.end(t, syscall.SIGTERM); code != 0 {
 		t.Fatalf("weir block ends with %d:\n%s", code, g.err.String())

@@ -31,7 +31,7 @@ func TestTargets(t *testing.T) {
 		if err != nil || d.Key() != c.key || targetOf(&d) != c.shown {
 			t.Errorf("%s: key %s, %s, %v", c.word, d.Key(), targetOf(&d), err)
 		}
-		if d.Service == nil && keyTarget(c.key) != c.shown {
+		if keyTarget(c.key) != c.shown {
 			t.Errorf("%s is shown as %s", c.key, keyTarget(c.key))
 		}
 	}
