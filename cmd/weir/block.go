@@ -139,7 +139,7 @@ func (b *blocking) open(ctx context.Context) (err error) {
 	if b.protect, err = newProtected(&b.settings, b.log); err != nil {
 		return err
 	}
-	if b.gates, err = openGates(&b.settings, b.cmd.Interface, b.state.Dir(), b.rehearses(), b.protect, b.bus, id, b.log); err != nil {
+	if b.gates, err = openGates(&b.settings, b.cmd.Interface, b.state.Dir(), b.cmd.DryRun, b.protect, b.bus, id, b.log); err != nil {
 		return err
 	}
 	seen := observed{Site: id.Site, Sensor: id.Sensor, Started: time.Now(), Bus: b.bus.Stats, Ready: b.bus.Ready}

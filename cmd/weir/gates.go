@@ -61,7 +61,7 @@ const (
 	reportSamples = 500
 )
 
-// openGates takes the gates of interfaces. dir is a folder of this process' alone; rehearse counts only, whatever is asked for.
+// openGates takes the gates of interfaces. dir is a folder of this process' alone; rehearse counts only, whatever is asked for, until the end of the process; policy.shadow does as long as it is set.
 func openGates(settings *config, interfaces []string, dir string, rehearse bool, p *protected, b *bus.Bus, id bus.Identity, log *slog.Logger) (g *gates, err error) {
 	g = &gates{log: log, seldom: host.Limited(log, time.Minute), bus: b, id: id, sample: settings.Gate.Sample, every: settings.Gate.Every, started: time.Now()}
 	for _, name := range interfaces {
@@ -72,6 +72,7 @@ func openGates(settings *config, interfaces []string, dir string, rehearse bool,
 	g.before = g.dropped()
 	p.follow(func(cfg policy.Config, n *network.Networks) {
 		for _, one := range g.all {
+			one.enforcer.Rehearse(rehearse || cfg.Shadow)
 			one.enforcer.Guard(policy.NewGuards(cfg, n), spared(n))
 		}
 	})
@@ -93,7 +94,7 @@ func (g *gates) open(settings *config, name, dir string, rehearse bool) error {
 		return err
 	}
 	one.enforcer, err = enforce.New(enforce.Options{
-		Config: settings.Gate, Table: table, Guards: policy.NewGuards(settings.Policy, network.New(network.Config{}, nil, nil)),
+		Config: settings.Gate, Table: table, Rehearse: rehearse || settings.Policy.Shadow, Guards: policy.NewGuards(settings.Policy, network.New(network.Config{}, nil, nil)),
 		Caps: enforce.Caps{Drops: settings.Policy.MaxDrops, PerSecond: settings.Policy.MaxPerSecond},
 		Dir:  own, Panic: filepath.Join(dir, enforce.PanicFile), Host: g.id.Sensor, Interface: name, Report: g.receipt, Log: g.log,
 	})

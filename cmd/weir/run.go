@@ -72,7 +72,7 @@ func (s *sensing) openPolicy(id bus.Identity) (err error) {
 	if s.blocks, err = host.OpenState(filepath.Join(s.state.Dir(), blockFolder)); err != nil {
 		return err
 	}
-	s.gates, err = openGates(&s.settings, s.cmd.Interface, s.blocks.Dir(), s.settings.Policy.Shadow, s.protect, s.bus, id, s.log)
+	s.gates, err = openGates(&s.settings, s.cmd.Interface, s.blocks.Dir(), s.gate.DryRun, s.protect, s.bus, id, s.log)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type Options struct {
 	Config    Config
 	Table     Table // closed by who opened it, after Run has returned
 	Guards    *policy.Guards
+	Rehearse  bool           // everything is only counted, whatever is asked for
 	Never     []netip.Prefix // sources from which the kernel drops nothing, whatever the entries say
 	Caps      Caps
 	Fresh     time.Duration // a last whole read older than this is Status.Stale; 0: two minutes
@@ -87,6 +88,7 @@ type Enforcer struct {
 	records map[string]*record
 	full    bool // of records that cannot be forgotten, as of the last reconcile
 
+	rehearse bool
 	guards   *policy.Guards
 	asked    uint64 // of the guards: rises with each change of them
 	never    []netip.Prefix
@@ -142,7 +144,7 @@ func New(o Options) (*Enforcer, error) {
 		o.Report = func(Receipt) {}
 	}
 	e := &Enforcer{
-		o: o, records: map[string]*record{}, guards: o.Guards, asked: 1, never: o.Never, begun: o.Now(), filled: o.Now(),
+		o: o, records: map[string]*record{}, rehearse: o.Rehearse, guards: o.Guards, asked: 1, never: o.Never, begun: o.Now(), filled: o.Now(),
 		tokens: float64(burst * o.Caps.PerSecond), bad: map[string]complaint{}, badBefore: map[string]complaint{}, hits: map[string]*Hit{},
 		errors: map[string]string{}, muffle: map[string]*muffled{}, saveAfter: o.Now(),
 	}
@@ -181,6 +183,9 @@ func (e *Enforcer) Guard(g *policy.Guards, never []netip.Prefix) {
 	e.inbox.put(event{kind: guards, guards: g, never: never})
 }
 
+// Rehearse begins a rehearsal, in which everything is only counted and said to be so, or ends it.
+func (e *Enforcer) Rehearse(on bool) { e.inbox.put(event{kind: rehearses, on: on}) }
+
 // Hold clears the kernel, and nothing is enforced until a Release of a higher generation.
 func (e *Enforcer) Hold(p Panic) {
 	p.Held = true
@@ -200,6 +205,7 @@ type event struct {
 	guards *policy.Guards
 	never  []netip.Prefix
 	panic  Panic
+	on     bool
 }
 
 type kind uint8
@@ -210,6 +216,7 @@ const (
 	ends
 	guards
 	panics
+	rehearses
 )
 
 // inbox is what was not looked at yet, in order. It holds at most max instructions.
@@ -332,6 +339,12 @@ func (e *Enforcer) apply(now time.Time) (again bool) {
 			e.guards, e.never = v.guards, v.never
 			e.asked++
 			again = true
+		case rehearses:
+			again = again || v.on != e.rehearse
+			e.rehearse = v.on
+			for _, r := range e.records {
+				r.replace(r.drop, e.rehearse)
+			}
 		case panics:
 			if v.panic.Generation == 0 || v.panic.Generation > maxGeneration {
 				v.panic.Generation = uint64(now.UnixMicro())

@@ -338,6 +338,41 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// TestRehearsal: what is only counted is said to be, also after a restart and when the rehearsal ends while it runs.
+func TestRehearsal(t *testing.T) {
+	d := newDesk(t, func(o *Options) { o.Rehearse, o.Dir = true, t.TempDir() })
+	a := drop("10.8.0.2", time.Hour)
+	is := func(shadow int) {
+		t.Helper()
+		if s := d.Status(); s.Enforced != 1 || s.Shadow != shadow || d.fake.held[a.Key()].Shadow != (shadow == 1) {
+			t.Errorf("%d in force, %d in shadow; the kernel has %+v", s.Enforced, s.Shadow, d.fake.held)
+		}
+	}
+	d.drops(a)
+	is(1)
+	if len(d.told) != 1 || !strings.Contains(d.told[0].Sentence, "only counted") {
+		t.Errorf("told %+v", d.told)
+	}
+	h := d.fake.held[a.Key()]
+	h.Packets, h.Bytes, h.Last = 3, 300, d.now.UnixNano()
+	d.fake.held[a.Key()] = h
+	d.step(d.reconcile)
+	if hits := d.Hits(); len(hits) != 1 || hits[0].Action != policy.Shadow {
+		t.Errorf("hits %+v", hits)
+	}
+	d.restart()
+	is(1)
+	if n := d.Status().DriftTotal.Sum(); n != 0 {
+		t.Errorf("drift %d", n)
+	}
+	d.Rehearse(false)
+	d.take()
+	is(0)
+	d.Rehearse(true)
+	d.take()
+	is(1)
+}
+
 // A drop by a clock an hour ahead of the panic's ends with it all the same, and does not come back.
 func TestPanicByAClockBehind(t *testing.T) {
 	d := newDesk(t, func(o *Options) { o.Dir = t.TempDir() })

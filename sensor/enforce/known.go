@@ -127,6 +127,7 @@ func (e *Enforcer) load() error {
 	e.panic, e.void = head.Panic, head.Void
 	for _, r := range list {
 		if len(e.records) < e.maxKnown() || r.drop.State == policy.Requested && e.forgetTombstones() {
+			r.replace(r.drop, e.rehearse)
 			e.records[r.want.Key] = r
 		}
 	}
@@ -193,7 +194,7 @@ func parseRecord(line []byte) (*record, error) {
 		return nil, fmt.Errorf("void generation %d is above the drop's, %d", s.Void, d.Generation)
 	}
 	r := &record{keep: s.Keep, applied: s.Applied, void: s.Void, early: true}
-	r.replace(d)
+	r.replace(d, false)
 	return r, nil
 }
 

@@ -185,7 +185,7 @@ func (e *Enforcer) put(list []*record, now time.Time) {
 	slices.SortFunc(in, byGeneration) // when not all have room
 	drops := make([]*policy.Drop, len(in))
 	for i, r := range in {
-		drops[i] = r.drop
+		drops[i] = rehearsed(r.drop, e.rehearse)
 	}
 	failures := e.o.Table.Put(drops)
 	var first error
@@ -215,7 +215,7 @@ func (e *Enforcer) inForce(r *record, now time.Time) {
 	r.applied = r.drop.Generation
 	e.dirty = true
 	receipt := e.receipt(r, ReceiptApplied)
-	receipt.Sentence = fmt.Sprintf("%s %s %s until %s: %s", target(r.drop), doing(r.drop), e.at(), clock(r.drop.Until), r.drop.Reason)
+	receipt.Sentence = fmt.Sprintf("%s %s %s until %s: %s", target(r.drop), doing(rehearsed(r.drop, e.rehearse)), e.at(), clock(r.drop.Until), r.drop.Reason)
 	e.tell(receipt, now)
 }
 
@@ -307,7 +307,7 @@ func (e *Enforcer) recall(all []*record) {
 	var drops []*policy.Drop
 	for _, r := range all {
 		if r.stands() {
-			drops = append(drops, r.drop)
+			drops = append(drops, rehearsed(r.drop, e.rehearse))
 		}
 	}
 	t.Recall(drops)
@@ -405,7 +405,7 @@ func (e *Enforcer) hit(r *record, h *Held) {
 		e.hits[r.drop.ID] = t
 	}
 	d := r.drop
-	t.Alert, t.Key, t.Source, t.Service, t.Action = d.Alert, r.want.Key, d.Source(), d.Service, d.Action
+	t.Alert, t.Key, t.Source, t.Service, t.Action = d.Alert, r.want.Key, d.Source(), d.Service, rehearsed(d, e.rehearse).Action
 	t.Packets, t.Bytes, t.Last = t.Packets+packets, t.Bytes+bytes, max(t.Last, h.Last)
 }
 

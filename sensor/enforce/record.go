@@ -122,7 +122,7 @@ func (e *Enforcer) learn(in *Instruction, now time.Time, changed *[]*record) (ag
 	case d.Generation == r.drop.Generation:
 		r.confirm(hash, e.read)
 	default:
-		r.replace(d)
+		r.replace(d, e.rehearse)
 		r.confirm(hash, e.read)
 		e.dirty = true
 		*changed = append(*changed, r)
@@ -158,7 +158,7 @@ func (e *Enforcer) remember(d *policy.Drop, now time.Time) *record {
 		return nil
 	}
 	r := &record{seen: e.read, early: e.reading && e.status.Whole.IsZero()}
-	r.replace(d)
+	r.replace(d, e.rehearse)
 	e.records[r.want.Key] = r
 	delete(e.bad, r.want.Key)
 	e.dirty = true
@@ -170,8 +170,8 @@ func (r *record) confirm(body [32]byte, read uint64) {
 	r.body, r.seen, r.wrong = body, read, complaint{}
 }
 
-func (r *record) replace(d *policy.Drop) {
-	want := EntryOf(d)
+func (r *record) replace(d *policy.Drop, rehearse bool) {
+	want := EntryOf(rehearsed(d, rehearse))
 	if r.stand == inForce && want != r.want {
 		r.stand = waiting // to be put anew
 	}
@@ -180,6 +180,16 @@ func (r *record) replace(d *policy.Drop) {
 	}
 	r.drop, r.want, r.asked = d, want, 0
 	r.keep = max(r.keep, d.Until)
+}
+
+// rehearsed is a drop as the kernel is to have it: in a rehearsal it is only counted, whatever was asked for.
+func rehearsed(d *policy.Drop, rehearse bool) *policy.Drop {
+	if !rehearse || d.Action == policy.Shadow {
+		return d
+	}
+	shadow := *d
+	shadow.Action, shadow.Would = policy.Shadow, d.Action
+	return &shadow
 }
 
 // forgetTombstones makes room: a sixteenth of what can be known, of those that stand for nothing in the kernel, what ends first. An
