@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -57,6 +58,7 @@ type nftTable struct {
 	sets    map[nftSet]bool // those there are
 	written map[string]int  // rules by chain
 	held    map[string]nftHeld
+	claimed net.Listener // of the interface; never accepts
 	never   []netip.Prefix
 	looked  uint64 // generation of the ruleset that Mend found whole
 
@@ -121,6 +123,9 @@ func (t *nftTable) open() (err error) {
 		return fmt.Errorf("nftables: there is no interface %q", t.iface)
 	}
 	room := func(c *netlink.Conn) error { return errors.Join(c.SetReadBuffer(1<<20), c.SetWriteBuffer(1<<20)) }
+	if err := t.claim(); err != nil {
+		return err
+	}
 	if t.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(room)); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
@@ -139,6 +144,15 @@ func (t *nftTable) open() (err error) {
 	}
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("nftables: it takes CAP_NET_ADMIN: %w", err)
+	}
+	return err
+}
+
+// claim makes this the one process with a gate at the interface, of any mode: the name is that of bpf.Gate.
+func (t *nftTable) claim() (err error) {
+	t.claimed, err = net.Listen("unix", "@weir.gate."+t.iface)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%s: another process has a gate open at this interface; end that one first", t.iface)
 	}
 	return err
 }
@@ -403,6 +417,9 @@ func (t *nftTable) shut() {
 	if t.look >= 0 {
 		_ = unix.Close(t.look)
 		t.look = -1
+	}
+	if t.claimed != nil {
+		_ = t.claimed.Close()
 	}
 }
 

@@ -108,8 +108,22 @@ func TestNftAdopt(t *testing.T) {
 		nftPut(t, second, drops[0])
 		nftWantEntries(t, second, drops)
 
+		nftInside(t, l.ns, func() error {
+			other, err := openNftables(cfg, l.at, false, slog.New(slog.DiscardHandler))
+			if err == nil {
+				_ = other.Close()
+				t.Error("two processes have the gate of one interface")
+			}
+			return nil
+		})
+		if err := second.Close(); err != nil {
+			t.Fatal(err)
+		}
 		third := l.open(cfg, true) // a rehearsal is another table
 		nftWantEntries(t, third, nil)
+		if err := third.Close(); err != nil {
+			t.Fatal(err)
+		}
 		cfg.Survive, cfg.prerouting = false, !cfg.prerouting
 		fourth := l.open(cfg, false)
 		nftPut(t, fourth, drops...)
