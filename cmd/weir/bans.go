@@ -200,7 +200,7 @@ func newOverview() *overview {
 // look asks all. With an error the bucket is missing in the answer.
 func (c *siteClient) look(ctx context.Context) (*overview, error) {
 	v := newOverview()
-	sensors, gates := c.begin(ctx, commandDrops, answerTime), c.begin(ctx, commandEnforced, answerTime)
+	sensors, gates := c.begin(ctx, commandDrops), c.begin(ctx, commandEnforced)
 	reading, cancel := context.WithTimeout(ctx, bucketTime)
 	defer cancel()
 	err := c.State().Read(reading, func(s bus.Signed) {
@@ -253,10 +253,10 @@ type answers struct {
 }
 
 // begin asks all who serve a command, which needs no body.
-func (c *siteClient) begin(ctx context.Context, command string, wait time.Duration) <-chan answers {
+func (c *siteClient) begin(ctx context.Context, command string) <-chan answers {
 	came := make(chan answers, 1)
 	go func() {
-		replies, err := c.Ask(ctx, command, nil, wait)
+		replies, err := c.Ask(ctx, command, nil, answerTime)
 		came <- answers{replies, err}
 	}()
 	return came

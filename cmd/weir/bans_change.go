@@ -122,7 +122,7 @@ func (c *siteClient) await(ctx context.Context, d *policy.Drop, std *streams) er
 	for {
 		v := newOverview()
 		v.bans[d.ID] = &ban{drop: d, key: d.Key()}
-		v.enforced(<-c.begin(within, commandEnforced, receiptTime))
+		v.enforced(<-c.begin(within, commandEnforced))
 		var got []enforced
 		silent := map[string]bool{}
 		for _, name := range v.answers {

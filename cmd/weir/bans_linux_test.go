@@ -255,8 +255,10 @@ func TestBansAcrossMachines(t *testing.T) {
 	s.wants(t, exitFailed, []string{"guard duplicate"}, "bans", "add", two, "--for", "5m", "--reason", "a test")
 	list := s.list(t)
 	for _, want := range []struct{ key, action, would, state string }{
-		{"address." + two, "drop", "", "applied"}, {"address." + three, "shadow", "limit_new", "shadow"},
-		{"service." + gate + ".tcp.443", "limit", "", "applied"}, {"address.20010db8007700000000000000000001", "drop_new", "", "applied"},
+		{"address." + two, "drop", "", "applied"},
+		{"address." + three, "shadow", "limit_new", "shadow"},
+		{"service." + gate + ".tcp.443", "limit", "", "applied"},
+		{"address.20010db8007700000000000000000001", "drop_new", "", "applied"},
 	} {
 		b := list[want.key]
 		if b.State != want.state || b.Action.String() != want.action || b.Would.String() != want.would || len(b.Enforcers) != 1 || b.By == "" || b.Reason != "a test" {

@@ -206,9 +206,19 @@ func showBan(w io.Writer, b *ban, events []json.RawMessage) error {
 	if b != nil {
 		d := b.drop
 		for _, f := range [][2]string{
-			{"drop", d.ID}, {"target", b.target()}, {"action", actionText(b.drop)}, {"state", b.state()}, {"created", clock(d.Created) + " UTC"},
-			{"until", clock(d.Until) + " UTC"}, {"by", d.By}, {"alert", d.Alert}, {"return path", d.ReturnPath}, {"guard", b.guard()},
-			{"approved by", d.Approved}, {"reason", d.Reason}, {"summary", d.Summary},
+			{"drop", d.ID},
+			{"target", b.target()},
+			{"action", actionText(b.drop)},
+			{"state", b.state()},
+			{"created", clock(d.Created) + " UTC"},
+			{"until", clock(d.Until) + " UTC"},
+			{"by", d.By},
+			{"alert", d.Alert},
+			{"return path", d.ReturnPath},
+			{"guard", b.guard()},
+			{"approved by", d.Approved},
+			{"reason", d.Reason},
+			{"summary", d.Summary},
 		} {
 			if f[1] != "" {
 				fmt.Fprintf(out, "%-12s %s\n", f[0], printable(f[1]))

@@ -226,7 +226,7 @@ func (h *holding) obeyed(ctx context.Context, site *siteClient) {
 	for end := time.Now().Add(receiptTime); ; {
 		still := map[string]bool{}
 		v := newOverview()
-		from := v.take(<-site.begin(ctx, commandEnforced, answerTime), "", func(text json.RawMessage) error {
+		from := v.take(<-site.begin(ctx, commandEnforced), "", func(text json.RawMessage) error {
 			var e enforced
 			err := json.Unmarshal(text, &e)
 			if e.State == "applied" {

@@ -154,8 +154,10 @@ func TestBansTable(t *testing.T) {
 			t.Errorf("%d columns: states %q, want %q", width, got, want)
 		}
 		words := strings.Join(strings.Fields(out.String()), " ")
-		for _, want := range []string{"000000000000000a", "2448 refused, 3 answered", "guard own_address; root@edge1: four of its addresses", "guard cap_established; too many",
-			"9m50s", "1d23h", "shadow of limit_new 10/s", "1099511627776", "2001:db8::7", "guard forged"} {
+		for _, want := range []string{
+			"000000000000000a", "2448 refused, 3 answered", "guard own_address; root@edge1: four of its addresses", "guard cap_established; too many",
+			"9m50s", "1d23h", "shadow of limit_new 10/s", "1099511627776", "2001:db8::7", "guard forged",
+		} {
 			if !strings.Contains(words, want) {
 				t.Errorf("%d columns: no %q", width, want)
 			}

@@ -14,7 +14,7 @@ const (
 	commandDecide   = "decide"   // one decider answers: decideRequest, decisionsReply
 	commandChange   = "change"   // all deciders answer: changeRequest, decisionsReply
 	commandDrops    = "drops"    // all deciders answer, in parts: nothing, dropsReply
-	commandEnforced = "enforced" // all enforcers answer, in parts: nothing, enforcedReply
+	commandEnforced = "enforced" // all enforcers answer, in parts: nothing, dropsReply
 )
 
 // Operations of decide and change.
@@ -66,14 +66,9 @@ func decisionsOf(list []policy.Decision) *decisionsReply {
 	return r
 }
 
-// dropsReply is a part of what a decider holds: drops requested and pending.
+// dropsReply is a part of what a decider holds, drops requested and pending; or of what the gates of a process hold.
 type dropsReply struct {
-	Drops []json.RawMessage `json:"drops"` // policy.Drop
-}
-
-// enforcedReply is a part of what the gates of a process hold.
-type enforcedReply struct {
-	Drops []json.RawMessage `json:"drops"` // enforced
+	Drops []json.RawMessage `json:"drops"` // policy.Drop; of gates enforced
 }
 
 // enforced is how a drop stands at one gate; or, without Drop, what the bucket has of a key and the gate does not believe.
@@ -99,7 +94,7 @@ type enforced struct {
 // replyBytes is how much goes into one part of an answer: below what the bus takes (512 KiB).
 const replyBytes = 400 << 10
 
-// replyParts are the parts of an answer that lists things: dropsReply or enforcedReply. There is always one.
+// replyParts are the parts of an answer that lists things, each a dropsReply. There is always one.
 func replyParts[T any](list []T) (parts [][]byte, err error) {
 	var part []json.RawMessage
 	size := 0
@@ -107,7 +102,7 @@ func replyParts[T any](list []T) (parts [][]byte, err error) {
 		if part == nil {
 			part = []json.RawMessage{}
 		}
-		text, err := marshal(dropsReply{part}) // both forms are the same
+		text, err := marshal(dropsReply{part})
 		parts, part, size = append(parts, text), nil, 0
 		return err
 	}

@@ -251,9 +251,20 @@ func TestGuards(t *testing.T) {
 	type attempt struct{ key, guard string }
 	var want []attempt
 	for _, a := range []struct{ target, guard string }{
-		{gate, "own_address"}, {"10.20.0.10", "own_address"}, {"198.51.100.0/24", "own_address"}, {router, "gateway"}, {resolverAt, "resolver"},
-		{client, "ssh_peer"}, {natsAt, "nats_server"}, {neverAt, "never_list"}, {"203.0.113.0/25", "never_list"},
-		{"0.0.0.0/0", "prefix_too_wide"}, {"::/0", "prefix_too_wide"}, {"10.77.0.1", "private_range"}, {"127.0.0.1", "own_address"}, {"169.254.9.9", "special_range"},
+		{gate, "own_address"},
+		{"10.20.0.10", "own_address"},
+		{"198.51.100.0/24", "own_address"},
+		{router, "gateway"},
+		{resolverAt, "resolver"},
+		{client, "ssh_peer"},
+		{natsAt, "nats_server"},
+		{neverAt, "never_list"},
+		{"203.0.113.0/25", "never_list"},
+		{"0.0.0.0/0", "prefix_too_wide"},
+		{"::/0", "prefix_too_wide"},
+		{"10.77.0.1", "private_range"},
+		{"127.0.0.1", "own_address"},
+		{"169.254.9.9", "special_range"},
 	} {
 		code, _, text := g.bans(t, "add", a.target, "--for", "10m", "--reason", "a test")
 		if code != exitFailed || !strings.Contains(text, "(guard "+a.guard+")") {
