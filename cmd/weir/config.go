@@ -240,13 +240,13 @@ func (c *config) checkOrigins() error {
 
 // checkLive tells whether the memory suffices for live capture.
 func (c *config) checkLive(interfaces, workers int) error {
-	return c.room(c.liveTables(interfaces, workers))
+	return c.room(c.liveTables(interfaces, workers) + c.Policy.Bytes())
 }
 
 // room tells whether there is memory for tables of so many bytes and all else.
 func (c *config) room(tables int) error {
 	if need := tables + c.Analyzers.Bytes() + goHeap; need > c.MemoryMiB<<20 {
-		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink capture, connections, tally or analyzers", c.MemoryMiB, need>>20+1)
+		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink capture, connections, tally, analyzers or policy", c.MemoryMiB, need>>20+1)
 	}
 	return nil
 }

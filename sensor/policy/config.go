@@ -249,3 +249,6 @@ func (c *Config) CheckLists(names []string) error {
 	}
 	return nil
 }
+
+// Bytes is about how much memory full tables of a policy take.
+func (c *Config) Bytes() int { return 1000*c.MaxDrops + 200*(c.MaxStrikes+c.MaxPeers) }
