@@ -485,11 +485,11 @@ func (d *decider) hear(drop *policy.Drop) {
 	d.tell(d.policy.Heard(drop, now()))
 }
 
-// mend writes what is wanted of a key again, if the bucket has less.
+// mend has what is wanted of a key written again, if the bucket has less: within decideEvery, so that gates see, too, and tell, what
+// somebody did, and a writer who does not stop is not answered faster.
 func (d *decider) mend(key string, generation uint64) {
 	if drop := d.policy.Wanted(key); drop != nil && drop.Generation > generation && d.unwritten[key] == nil {
 		d.unwritten[key] = drop
-		d.signal()
 	}
 }
 

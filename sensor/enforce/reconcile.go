@@ -446,6 +446,9 @@ func (e *Enforcer) lookForPanic(now time.Time) bool {
 		return false
 	}
 	p, err := Panicked(e.o.Panic)
+	if p != nil { // it counts, whatever its form: a panic is no trouble
+		err = nil
+	}
 	e.trouble("file of a panic", now, err)
 	return p != nil && e.panicked(p, false, now)
 }

@@ -167,7 +167,7 @@ func (e *Enforcer) remember(d *policy.Drop, now time.Time) *record {
 
 // confirm notes that the bus has the record's drop.
 func (r *record) confirm(body [32]byte, read uint64) {
-	r.body, r.seen, r.wrong = body, read, complaint{}
+	r.body, r.seen, r.missing, r.wrong = body, read, false, complaint{}
 }
 
 func (r *record) replace(d *policy.Drop, rehearse bool) {
