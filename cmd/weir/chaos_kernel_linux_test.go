@@ -326,4 +326,3 @@ func (b *bastion) receipts(t *testing.T) (all []enforce.Receipt) {
 	})
 	return all
 }
-

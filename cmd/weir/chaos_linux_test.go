@@ -115,19 +115,21 @@ func (b *bastion) start(t *testing.T, command string) *web {
 	if command == "block" {
 		w.port = 9471
 	}
-	await(t, "weir "+command+" is ready", func() bool {
-		select {
-		case <-w.ended:
-			t.Fatalf("weir %s: %v\n%s", command, w.ProcessState, w.err.String())
-		default:
-		}
-		code, _ := w.get("/readyz")
-		return code == http.StatusOK
-	})
+	said := ""
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("weir %s:\n%s", command, w.err.String())
+			t.Logf("weir %s; /readyz: %s\n%s", command, said, w.err.String())
 		}
+	})
+	await(t, "weir "+command+" is ready", func() (ready bool) {
+		select {
+		case <-w.ended:
+			t.Fatalf("weir %s: %v", command, w.ProcessState)
+		default:
+		}
+		var code int
+		code, said = w.get("/readyz")
+		return code == http.StatusOK
 	})
 	return w
 }
