@@ -55,9 +55,6 @@ func (r *bansReach) hold(ctx context.Context, std *streams, held bool, reason st
 			Schema: enforce.PanicSchema, Held: held, By: thisUser(), Generation: uint64(time.Now().UnixMicro()), Reason: reason,
 		},
 	}
-	if last, _ := enforce.Panicked(panicFile(r.State)); last != nil { // the clock may have been set back since
-		h.panic.Generation = max(h.panic.Generation, last.Generation+1)
-	}
 	h.write()
 	if held {
 		h.clear()

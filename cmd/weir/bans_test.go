@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"weir/sensor/alert"
+	"weir/sensor/enforce"
 	"weir/sensor/policy"
 )
 
@@ -194,4 +197,55 @@ func TestBanForms(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not listed: %v", want)
 	}
+}
+
+// TestSensorReadsPanicFile is a sensor whose command line reaches it by nothing but the file: it decides nothing, alerts say so, and the
+// gates of the site hear of it.
+func TestSensorReadsPanicFile(t *testing.T) {
+	s := newDeciders(t, 1)
+	d := s.all[0]
+	s.drops(t, 0, time.Hour)
+	s.soon(t, "wanted", func(d *policy.Drop) bool { return d.State == policy.Requested })
+	if err := os.MkdirAll(filepath.Dir(d.panicFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write := func(held bool) enforce.Panic {
+		p := enforce.Panic{Schema: enforce.PanicSchema, Held: held, By: "alice", Generation: uint64(time.Now().UnixMicro())}
+		if err := enforce.WritePanic(d.panicFile, p); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	told := func(p enforce.Panic) func() bool {
+		return func() bool {
+			found, err := s.state.Get(t.Context(), enforce.PanicKey)
+			if err != nil || found == nil {
+				return false
+			}
+			got, err := enforce.ParsePanic(found.Body)
+			return err == nil && *got == p
+		}
+	}
+	action := func() string {
+		a := &alert.Alert{
+			ID: "0123456789abcdef", State: alert.Open, Time: alert.Time(now()), First: alert.Time(now()), Analyzer: "scan", Kind: "vertical", Severity: alert.High,
+			Confidence: 99, Subject: &alert.Party{IP: netip.MustParseAddr("192.0.2.77")}, Summary: "a scan",
+		}
+		d.judge(a)
+		return a.Action.Guard
+	}
+	await(t, "the bucket has the panic", told(write(true)))
+	s.soon(t, "removed by it", func(d *policy.Drop) bool { return d.State == policy.Removed && d.Guard == "panic" })
+	if got := action(); got != "panic" {
+		t.Errorf("an alert is answered by guard %q", got)
+	}
+	await(t, "the bucket has its end", told(write(false)))
+	if got := action(); got != "" {
+		t.Errorf("after it an alert is answered by guard %q", got)
+	}
+
+	if err := os.WriteFile(d.panicFile, []byte("stop\n"), 0o600); err != nil { // by hand, without the program
+		t.Fatal(err)
+	}
+	await(t, "what is no JSON holds, too", func() bool { return d.stats().Held })
 }
