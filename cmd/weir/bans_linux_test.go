@@ -229,6 +229,7 @@ func (s *side) add(t *testing.T, code int, words []string, target string, more .
 
 // TestBansAcrossMachines goes through what is done by hand, with a sensor and a gate that know each other by their keys only.
 func TestBansAcrossMachines(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	s, g := p.sensor, p.gate
 	const one, two, three = "192.0.2.7", "192.0.2.8", "192.0.2.9"
@@ -291,6 +292,19 @@ func TestBansAcrossMachines(t *testing.T) {
 	}
 	s.wants(t, exitDone, []string{"applied at edge1"}, "bans", "approve", "192.0.2.50/31")
 	s.wants(t, exitFailed, []string{"is not pending"}, "bans", "approve", "192.0.2.50/31")
+
+	// Whose key asked is known, whatever they call themselves; and who is not trusted any more asks in vain.
+	if err := json.Unmarshal([]byte(strings.SplitAfter(g.wants(t, exitDone, nil, "keys", "list", "--format", "jsonl"), "\n")[0]), &key); err != nil {
+		t.Fatal(err)
+	}
+	g.add(t, exitFailed, []string{"not trusted"}, "192.0.2.21")
+	s.wants(t, exitDone, []string{"is trusted"}, "keys", "trust", key.Public, "--name", "the second desk")
+	g.add(t, exitDone, []string{"applied at edge1"}, "192.0.2.21")
+	if by := s.list(t)["address.192.0.2.21"].By; !strings.HasSuffix(by, ", by the key of the second desk") {
+		t.Errorf("it was asked for by %q", by)
+	}
+	s.wants(t, exitDone, []string{"is not trusted any more"}, "keys", "trust", key.Public, "--remove")
+	g.wants(t, exitFailed, []string{"not trusted"}, "bans", "remove", "192.0.2.21", "--reason", "a test")
 
 	p.panics(t)
 }
@@ -377,6 +391,7 @@ func (p *pair) panics(t *testing.T) {
 // TestPanicWithoutPins is a panic where nothing is pinned: XDP that ends with its process, and nftables, whose table a killed process
 // leaves behind.
 func TestPanicWithoutPins(t *testing.T) {
+	t.Parallel()
 	need(t, "ip", "nsenter", "nft")
 	for _, mode := range []string{"xdp", "nftables"} {
 		t.Run(mode, func(t *testing.T) {

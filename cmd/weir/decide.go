@@ -565,7 +565,7 @@ func (d *decider) serve(ctx context.Context, keys *bus.Keys) {
 }
 
 // add takes a drop that a human asks for.
-func (d *decider) add(_, _ string, body []byte) [][]byte {
+func (d *decider) add(_, name string, body []byte) [][]byte {
 	var ask decideRequest
 	if err := json.Unmarshal(body, &ask); err != nil {
 		return reply(&decisionsReply{Error: err.Error()})
@@ -573,7 +573,7 @@ func (d *decider) add(_, _ string, body []byte) [][]byte {
 	if ask.Op != opAdd || ask.Drop == nil {
 		return reply(&decisionsReply{Error: fmt.Sprintf("%q is no operation of decide, or has no drop", ask.Op)})
 	}
-	ask.Drop.By = ask.By
+	ask.Drop.By = signedBy(ask.By, name)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := d.policy.Add(*ask.Drop, now())
@@ -582,13 +582,14 @@ func (d *decider) add(_, _ string, body []byte) [][]byte {
 }
 
 // change removes or approves a drop, or begins or ends a panic.
-func (d *decider) change(_, _ string, body []byte) [][]byte {
+func (d *decider) change(_, name string, body []byte) [][]byte {
 	var ask changeRequest
 	if err := json.Unmarshal(body, &ask); err != nil {
 		return reply(&decisionsReply{Error: err.Error()})
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	ask.By = signedBy(ask.By, name)
 	wanted := d.policy.Drop(ask.ID)
 	if ask.ID == "" {
 		wanted = d.policy.Wanted(ask.Key)
@@ -609,6 +610,15 @@ func (d *decider) change(_, _ string, body []byte) [][]byte {
 	}
 	d.tell(out)
 	return reply(decisionsOf(out))
+}
+
+// signedBy is who asks, as far as that can be known: what they call themselves, and of another machine the name under which its key is
+// trusted here.
+func signedBy(by, name string) string {
+	if name == "own" {
+		return by
+	}
+	return fmt.Sprintf("%s, by the key of %s", shorten(by, 40), name)
 }
 
 // reply is an answer of one part.

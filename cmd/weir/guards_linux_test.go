@@ -247,6 +247,7 @@ func (g *guarded) listed(t *testing.T) map[string]string {
 // TestGuards tries to have a gate drop what it must never drop, and to have it do what nobody may ask for: by hand, and past the
 // policy with instructions that the site's own key signed, so that only the gate is left to refuse.
 func TestGuards(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "gd", "networks: {never: [203.0.113.0/24]}\n")
 	type attempt struct{ key, guard string }
 	var want []attempt
@@ -379,6 +380,7 @@ func (d *dropEvents) count(guard string) (n int) {
 
 // TestGuardCaps writes more drops than a gate takes, signed by the site's own key.
 func TestGuardCaps(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, "gc", "policy: {max_per_second: 5, max_drops: 53}\n")
 	const most, atOnce, asked = 53, 50, 70
 	for i := range asked {
