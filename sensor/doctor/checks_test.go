@@ -165,7 +165,7 @@ var verdicts = []struct {
 
 	{"rss", virtio, nil, OK, "one receive queue", "-"},
 	{"rss", ixgbe, nil, Note, "not symmetric", "sudo ethtool -X eth1 hkey 6d:5a:6d:5a"},
-	{"rss", ixgbe, func(f *Facts, _ *Interface, _ *Sample) { f.Settings.Fanout = "cpu" }, Fail, "fanout cpu needs it", "capture.fanout: hash"},
+	{"rss", ixgbe, func(f *Facts, _ *Interface, _ *Sample) { f.Settings.Fanout = "cpu" }, Fail, "fanout cpu needs it", "capture.fanout: pair"},
 	{"rss", ixgbe, func(_ *Facts, i *Interface, _ *Sample) { i.RSS.Key = []byte(strings.Repeat("\x6d\x5a", 20)) }, OK, "symmetric over 16", "-"},
 	{"rss", i40e, nil, Note, "not symmetric", "xfrm symmetric-xor"}, // its default key repeats, but not every 16 bits
 	{"rss", i40e, func(_ *Facts, i *Interface, _ *Sample) { i.RSS.Symmetric = true }, OK, "symmetric", "-"},
@@ -177,7 +177,7 @@ var verdicts = []struct {
 	{"rss", ixgbe, func(_ *Facts, i *Interface, _ *Sample) { i.RSS.Table = round(128, 4) }, Warn, "12 of 16 queues without traffic", "sudo ethtool -X eth1 equal 16"},
 	{"rss", ena, func(_ *Facts, i *Interface, _ *Sample) { i.RSS.Key = nil }, OK, "does not tell how it spreads", "-"},
 	{"rss", ena, func(_ *Facts, i *Interface, _ *Sample) { i.RSS = nil }, OK, "does not need it", "-"},
-	{"rss", ena, func(f *Facts, i *Interface, _ *Sample) { i.RSS, f.Settings.Fanout = nil, "qm" }, Warn, "does not tell", "fanout: hash"},
+	{"rss", ena, func(f *Facts, i *Interface, _ *Sample) { i.RSS, f.Settings.Fanout = nil, "qm" }, Warn, "does not tell", "fanout: pair"},
 
 	{"ring", virtio, nil, OK, "at its largest, 256", "-"},
 	{"ring", veth, nil, OK, "no receive ring", "-"},

@@ -193,7 +193,7 @@ func rss(f *Facts, i *Interface) Result {
 		return ok("one receive queue: both directions of a connection stay in order")
 	case i.RSS == nil || len(i.RSS.Key) == 0 && !i.RSS.symmetric():
 		if f.needsRSS() {
-			return warn("%s does not tell how it spreads packets over its %d queues", i.Name, n).do("# in the configuration: capture.fanout: hash").
+			return warn("%s does not tell how it spreads packets over its %d queues", i.Name, n).do("# in the configuration: capture.fanout: pair").
 				because("fanout " + f.Settings.Fanout + " needs a card that puts both directions of a connection on one queue")
 		}
 		return ok("%s does not tell how it spreads packets; fanout %s does not need it", i.Name, f.Settings.Fanout)
@@ -215,7 +215,7 @@ func rss(f *Facts, i *Interface) Result {
 		r = r.do("sudo ethtool -X "+i.Name+" hkey "+key, "# or, with Linux 6.8 or later and a driver that can: sudo ethtool -X "+i.Name+" xfrm symmetric-xor")
 	}
 	if f.needsRSS() {
-		r = r.do("# or in the configuration: capture.fanout: hash")
+		r = r.do("# or in the configuration: capture.fanout: pair")
 	}
 	return r
 }
