@@ -174,13 +174,13 @@ func (b *blocking) access() host.Access {
 func (b *blocking) enforce(ctx context.Context) {
 	var beside sync.WaitGroup
 	beside.Go(func() { b.protect.watch(ctx) })
-	beside.Go(func() { b.reload(ctx) })
+	beside.Go(func() { (&reloader{b.cmd.Config, b.hangup, b.log, b.metrics, b.reconfigure}).run(ctx) })
 	beside.Go(func() { b.pulse(ctx) })
 	go host.Watchdog(ctx, func() bool { return b.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	b.log.Info("enforcing", "interfaces", b.gates.names(), "version", version)
-	b.notify(host.Ready)
+	notify(host.Ready, b.log)
 	b.gates.run(ctx, b.bus.State(b.keys), b.keys)
-	b.notify(host.Stopping)
+	notify(host.Stopping, b.log)
 	beside.Wait()
 }
 
@@ -199,36 +199,7 @@ func (b *blocking) pulse(ctx context.Context) {
 	}
 }
 
-// reload reads the configuration again on SIGHUP and when its file changes: what is protected, guards, caps, the level of the log.
-func (b *blocking) reload(ctx context.Context) {
-	var changed <-chan struct{}
-	if b.cmd.Config != "" {
-		var err error
-		if changed, err = host.Watch(ctx, b.cmd.Config, b.log); err != nil {
-			b.log.Warn("the configuration is not watched; send SIGHUP after a change", "error", err)
-		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-b.hangup:
-		case _, open := <-changed:
-			if !open {
-				changed = nil
-				continue
-			}
-		}
-		b.notify(host.Reloading)
-		err := b.reconfigure()
-		b.metrics.reloaded(err, time.Now())
-		for _, mistake := range causes(err) {
-			b.log.Error("the configuration was read again and is refused; the one before stays", "error", mistake)
-		}
-		b.notify(host.Ready)
-	}
-}
-
+// reconfigure gives the running gate what can change while it runs: what is protected, guards, the level of the log.
 func (b *blocking) reconfigure() error {
 	next, err := readConfig(b.cmd.Config)
 	if err != nil {
@@ -247,12 +218,6 @@ func (b *blocking) reconfigure() error {
 	b.level.Set(level)
 	b.log.Info("the configuration was read again")
 	return nil
-}
-
-func (b *blocking) notify(state string) {
-	if err := host.Notify(state); err != nil {
-		b.log.Warn("the service manager cannot be told", "error", err)
-	}
 }
 
 // close gives back what was opened, the last first. What is in force stays so, by gate.survive.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"log/slog"
+	"os"
 	"reflect"
 	"strings"
 	"time"
@@ -11,38 +13,54 @@ import (
 	"weir/sensor/host"
 )
 
-// reload reads the configuration again on SIGHUP and when its file changes, and gives the running sensor what can change
-// while it runs: thresholds, limits of alerts, networks and policy, the filter, the level of the log. A bad file changes nothing.
-func (s *sensing) reload(ctx context.Context) {
+// reloader reads a command's configuration again on SIGHUP and when its file changes. A bad file changes nothing.
+type reloader struct {
+	path        string         // "": only on SIGHUP
+	hangup      chan os.Signal // SIGHUP
+	log         *slog.Logger
+	metrics     *metrics
+	reconfigure func() error // reads and applies it
+}
+
+// run reloads until ctx ends.
+func (r *reloader) run(ctx context.Context) {
 	var changed <-chan struct{}
-	if s.cmd.Config != "" {
+	if r.path != "" {
 		var err error
-		if changed, err = host.Watch(ctx, s.cmd.Config, s.log); err != nil {
-			s.log.Warn("the configuration is not watched; send SIGHUP after a change", "error", err)
+		if changed, err = host.Watch(ctx, r.path, r.log); err != nil {
+			r.log.Warn("the configuration is not watched; send SIGHUP after a change", "error", err)
 		}
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.hangup:
+		case <-r.hangup:
 		case _, open := <-changed:
 			if !open {
 				changed = nil
 				continue
 			}
 		}
-		s.notify(host.Reloading)
-		err := s.reconfigure()
-		s.metrics.reloaded(err, time.Now())
+		notify(host.Reloading, r.log)
+		err := r.reconfigure()
+		r.metrics.reloaded(err, time.Now())
 		for _, mistake := range causes(err) {
-			s.log.Error("the configuration was read again and is refused; the one before stays", "error", mistake)
+			r.log.Error("the configuration was read again and is refused; the one before stays", "error", mistake)
 		}
-		s.notify(host.Ready)
+		notify(host.Ready, r.log)
 	}
 }
 
-// reconfigure reads the configuration and applies it.
+// notify tells the service manager.
+func notify(state string, log *slog.Logger) {
+	if err := host.Notify(state); err != nil {
+		log.Warn("the service manager cannot be told", "error", err)
+	}
+}
+
+// reconfigure gives the running sensor what can change while it runs: thresholds, limits of alerts, networks and policy, the filter,
+// the level of the log.
 func (s *sensing) reconfigure() error {
 	next, err := readLiveConfig(s.cmd.Config, len(s.cmd.Interface), s.cmd.workers())
 	if err != nil {

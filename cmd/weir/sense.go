@@ -312,10 +312,10 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	defer stop()
 	go s.pulse(beside)
 	s.startPolicy(beside)
-	go s.reload(beside)
+	go (&reloader{s.cmd.Config, s.hangup, s.log, s.metrics, s.reconfigure}).run(beside)
 	go host.Watchdog(beside, func() bool { return s.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
-	s.notify(host.Ready)
+	notify(host.Ready, s.log)
 	ctx, unread := context.WithCancel(ctx)
 	defer unread()
 	if s.printer != nil && !serviced(s.std.out) {
@@ -324,7 +324,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	for {
 		r := s.run.Load()
 		ended := context.AfterFunc(ctx, func() {
-			s.notify(host.Stopping)
+			notify(host.Stopping, s.log)
 			r.live.Stop()
 		})
 		reset := context.AfterFunc(r.anew, r.live.Stop)
@@ -381,12 +381,6 @@ func serviced(out io.Writer) bool {
 	var st syscall.Stat_t
 	f, isFile := out.(*os.File)
 	return isFile && syscall.Fstat(int(f.Fd()), &st) == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
-}
-
-func (s *sensing) notify(state string) {
-	if err := host.Notify(state); err != nil {
-		s.log.Warn("the service manager cannot be told", "error", err)
-	}
 }
 
 // pulse publishes the health messages.
