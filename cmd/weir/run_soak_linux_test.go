@@ -2,4 +2,9 @@
 
 package main
 
-func init() { soaking, surges = true, 60 }
+import "time"
+
+func init() {
+	soaking, surges = true, 60
+	forgeTime, patience = 15*time.Second, 4*time.Second
+}

@@ -32,6 +32,7 @@ type forgery struct {
 	sources  []string                                  // addresses that may be asked for
 	known    bool                                      // the client loses nothing
 	new      bool                                      // neither do those who come for the first time
+	lapses   bool                                      // nobody needs to end the drop
 	soak     bool                                      // not always
 }
 
@@ -45,27 +46,28 @@ const (
 var soaking bool
 
 // forgeTime is how long the floods go on.
-const forgeTime = 5 * time.Second
+var forgeTime = 5 * time.Second
 
 var forgeries = []forgery{
 	{ // hping3's headers are its own: a signature hits nobody else
-		name: "random sources", known: true, new: true, cut: signed,
+		name: "random sources", lapses: true, known: true, new: true, cut: signed,
 		flood: hpingFor("-S -p 80 -i u100 --rand-source 198.51.100.1"),
 	},
 	{
 		name: "the client's address", known: true, new: true, cut: signed, sources: []string{client},
 		flood: hpingFor("-S -p 80 -i u400 -a " + client + " 198.51.100.1"),
 	},
-	{ // no signature spares the clients
+	{ // No signature spares the clients. Who is known has an allowance past the limit (gate.peer_new: 20/s), of which eight a second
+		// that others forge leave enough. The new clients are none of these neighbours.
 		name: "random sources and neighbours like a client", known: true, cut: service,
 		flood: alike(10_000, func(i int) netip.Addr {
-			if i%2 == 0 {
-				return netip.AddrFrom4([4]byte{198, 51, 100, byte(3 + rand.N(250))})
+			if i%10 == 0 {
+				return netip.AddrFrom4([4]byte{198, 51, 100, byte(3 + rand.N(125))})
 			}
 			return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 1<<24+rand.Uint32N(0xdf<<24-1<<24))))
 		}),
 	},
-	{
+	{ // nothing tells the client from the flood: its new connections share the limit with it, and only what is connected goes on
 		name: "the client's address like the client", cut: spoofed, sources: []string{client},
 		flood: alike(2500, func(int) netip.Addr { return netip.MustParseAddr(client) }),
 	},
@@ -108,19 +110,23 @@ func (f *forgery) hold(t *testing.T, id string) {
 	example.stop(t)
 	shape := firstSYN(t, example.file)
 	w := e.witness(t, "dst port 80 and tcp[13]=2") // 0.3 % of which are the clients'
-	flooded := make(chan struct{})
+	flooded, begin := make(chan struct{}), time.Now()
 	go func() { defer close(flooded); f.flood(t, e, shape) }()
 	await(t, "the flood is cut", func() bool { return !e.drops.applied(f.cut).IsZero() || isOver(flooded) })
-	time.Sleep(time.Second) // a limit begins with what it lets pass in a second
+	time.Sleep(500 * time.Millisecond) // a limit begins with what it lets pass in a second
 	late := e.newcomers(t)
-	<-flooded
+	time.Sleep(time.Until(begin.Add(forgeTime - patience))) // the last to come despair before the flood ends
 	late.stop(t)
+	<-flooded
 	sent, passed := w.stop(t)
 	known.stop(t)
 	asked, unanswered := kept.stop(t)
 	time.Sleep(patience)
-	listed, _ := e.bans(t)
-	e.remove(t, listed)
+	if f.lapses {
+		await(t, "the drops end with the flood", e.drops.ended)
+	} else {
+		e.remove(t)
+	}
 	if code := e.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("weir run ends with %d", code)
 	}
@@ -131,18 +137,16 @@ func (f *forgery) hold(t *testing.T, id string) {
 	}
 	t.Logf("asked for: %q", e.drops.asked())
 	from = from.Add(50 * time.Millisecond)
-	last := sent[len(sent)-1].at
-	n, through := heardBetween(sent, from, last), heardBetween(passed, from, last)
-	cut := 1 - float64(through)/float64(n)
-	t.Logf("%.1f %% of %d SYNs were cut from %v after the first on", 100*cut, n, from.Sub(sent[0].at).Round(time.Millisecond))
-	if !e.clockSet() && cut < cutAtLeast {
+	how, enough := cutBy(sent, passed, from, f.cut)
+	t.Log(how)
+	if !enough && !e.clockSet() {
 		t.Error("that is too little")
 	}
 	old, newcomers := known.told(t), late.told(t)
 	t.Logf("the known client:   %v", old)
 	t.Logf("a connection of it: %d requests, %d without answer", asked, unanswered)
 	t.Logf("new clients:        %v", newcomers)
-	if f.known && old.failed > 0 || f.new && newcomers.failed > 0 || asked < 50 || unanswered > 0 {
+	if f.known && old.failed > 0 || f.new && newcomers.failed > 0 || asked < 20 || unanswered > 0 {
 		t.Error("somebody lost what he should not")
 	}
 	for _, d := range e.drops.decided {
