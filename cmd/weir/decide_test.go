@@ -148,3 +148,22 @@ func TestPanicEndsTheDropsOfAll(t *testing.T) {
 		}
 	}
 }
+
+// TestBroughtBack: a drop that was removed, and that somebody writes into the bucket again, is buried again: a gate that begins anew
+// would believe it.
+func TestBroughtBack(t *testing.T) {
+	s := newDeciders(t, 1)
+	drop := s.drops(t, 0, time.Hour)
+	s.soon(t, "the drop", func(d *policy.Drop) bool { return d.ID == drop.ID })
+	body, err := marshal(drop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed := func(d *policy.Drop) bool { return d.State == policy.Removed }
+	s.removes(0, drop.ID)
+	s.soon(t, "its end", removed)
+	if err := s.state.Put(t.Context(), drop.Key(), body); err != nil {
+		t.Fatal(err)
+	}
+	s.soon(t, "its end again", removed)
+}
