@@ -232,18 +232,13 @@ func (s *State) clean(ctx context.Context, now time.Time) error {
 	}
 	defer r.close()
 	var old []message
-	for !r.whole() {
-		select {
-		case m := <-r.messages:
-			if err := r.take(m); err != nil {
-				return err
-			}
-			if m.deleted && now.Sub(m.at) > markerAge && len(old) < cleanAtOnce {
-				old = append(old, m)
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+	err = r.all(ctx, nil, func(m message) {
+		if m.deleted && now.Sub(m.at) > markerAge && len(old) < cleanAtOnce {
+			old = append(old, m)
 		}
+	})
+	if err != nil {
+		return err
 	}
 	stream, err := s.js.Stream(ctx, s.stream())
 	for i := 0; err == nil && i < len(old); i++ { // up to this revision: what was written since stays
@@ -264,7 +259,8 @@ type sweep struct {
 	messages chan message
 	stop     chan struct{}
 
-	initial uint64 // how many make the bucket
+	want    uint64 // how many keys the bucket has
+	keys    map[string]struct{}
 	taken   uint64
 	rest    uint64 // still to come when the last was sent
 	first   bool
@@ -314,7 +310,7 @@ func (s *State) read(ctx context.Context, keysOnly bool) (*sweep, error) {
 			"bucket", s.name, "max_age", c.MaxAge, "storage", c.Storage)
 	}
 	r := &sweep{
-		of: s, consumer: info.Name, messages: make(chan message, 256), stop: make(chan struct{}), initial: info.NumPending,
+		of: s, consumer: info.Name, messages: make(chan message, 256), stop: make(chan struct{}), want: info.NumPending, keys: map[string]struct{}{},
 		created: stored.Created, seen: stored.State.LastSeq, single: stored.Config.MaxMsgsPerSubject == 1,
 	}
 	if r.iterator, err = consumer.Messages(jetstream.PullHeartbeat(2 * time.Second)); err != nil {
@@ -368,13 +364,49 @@ func (r *sweep) take(m message) error {
 	if m.order != r.taken {
 		return fmt.Errorf("nats: bucket %s: %d messages were lost on the way", r.of.name, m.order-r.taken)
 	}
+	r.keys[m.key] = struct{}{}
 	r.rest, r.first = m.rest, true
 	r.seen = max(r.seen, m.revision)
 	return nil
 }
 
-// whole reports whether all that the bucket held was taken.
-func (r *sweep) whole() bool { return r.taken >= r.initial || r.first && r.rest == 0 }
+// whole reports whether all that the bucket holds was taken. The number of messages does not tell: a key that is written again
+// meanwhile moves to the end. And of keys there may be more by now.
+func (r *sweep) whole(ctx context.Context) (bool, error) {
+	if r.want == 0 || r.first && r.rest == 0 {
+		return true, nil
+	}
+	if uint64(len(r.keys)) < r.want {
+		return false, nil
+	}
+	s, err := r.of.js.Stream(ctx, r.of.stream())
+	if err != nil {
+		return false, err
+	}
+	r.want = s.CachedInfo().State.NumSubjects
+	return uint64(len(r.keys)) >= r.want, nil
+}
+
+// all calls each with all that the bucket holds, unless the connection's status changes.
+func (r *sweep) all(ctx context.Context, status <-chan nats.Status, each func(message)) error {
+	for {
+		whole, err := r.whole(ctx)
+		if whole || err != nil {
+			return err
+		}
+		select {
+		case m := <-r.messages:
+			if err := r.take(m); err != nil {
+				return err
+			}
+			each(m)
+		case <-status:
+			return errAgain
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
 
 func (r *sweep) close() {
 	close(r.stop)
@@ -430,16 +462,8 @@ func (s *State) Read(ctx context.Context, each func(Signed)) error {
 	}
 	defer r.close()
 	s.counts.reads.Add(1)
-	for !r.whole() {
-		select {
-		case m := <-r.messages:
-			if err := r.take(m); err != nil {
-				return err
-			}
-			each(s.entry(&m, nil))
-		case <-ctx.Done():
-			return fmt.Errorf("nats: bucket %s: %w", s.name, ctx.Err())
-		}
+	if err := r.all(ctx, nil, func(m message) { each(s.entry(&m, nil)) }); err != nil {
+		return fmt.Errorf("nats: bucket %s: %w", s.name, err)
 	}
 	return nil
 }
@@ -528,36 +552,25 @@ func (w *watch) follow(ctx context.Context) error {
 		w.counts.rereads.Add(1)
 	}
 	w.read1 = true
-	known := map[string]struct{}{}
 	proven := map[string][sha256.Size]byte{} // no more than there is
 	w.begin()
-	for !r.whole() {
-		select {
-		case m := <-r.messages:
-			if err := r.take(m); err != nil {
-				w.whole(false)
-				return err
-			}
-			known[m.key] = struct{}{}
-			w.each(w.entry(&m, w.proven))
-			if sum, ok := w.proven[m.key]; ok {
-				proven[m.key] = sum
-			}
-		case <-status:
-			w.whole(false)
-			return errAgain
-		case <-ctx.Done():
-			w.whole(false)
-			return ctx.Err()
+	err = r.all(ctx, status, func(m message) {
+		w.each(w.entry(&m, w.proven))
+		if sum, ok := w.proven[m.key]; ok {
+			proven[m.key] = sum
 		}
+	})
+	if err != nil {
+		w.whole(false)
+		return err
 	}
 	w.proven = proven
 	w.whole(true)
-	return w.changes(ctx, r, known, status)
+	return w.changes(ctx, r, status)
 }
 
 // changes follows a bucket that was read.
-func (w *watch) changes(ctx context.Context, r *sweep, known map[string]struct{}, status <-chan nats.Status) error {
+func (w *watch) changes(ctx context.Context, r *sweep, status <-chan nats.Status) error {
 	again := time.NewTimer(readEvery)
 	defer again.Stop()
 	look := time.NewTicker(lookEvery)
@@ -576,7 +589,6 @@ func (w *watch) changes(ctx context.Context, r *sweep, known map[string]struct{}
 			if err := r.take(m); err != nil {
 				return err
 			}
-			known[m.key] = struct{}{}
 			w.each(w.entry(&m, w.proven))
 		case <-look.C:
 			if !looking {
@@ -590,7 +602,7 @@ func (w *watch) changes(ctx context.Context, r *sweep, known map[string]struct{}
 				w.forget()
 				return errAgain
 			case l.err != nil: // the connection tells
-			case !l.created.Equal(r.created), r.single && l.last == r.seen && l.messages != uint64(len(known)):
+			case !l.created.Equal(r.created), r.single && l.last == r.seen && l.messages != uint64(len(r.keys)):
 				return errAgain
 			case l.last > r.seen:
 				behind = r.taken
