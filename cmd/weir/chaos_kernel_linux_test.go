@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -294,7 +293,7 @@ func TestChaosFull(t *testing.T) {
 	w.awaitValue(t, 0, "weir_gate_drift_total")
 }
 
-// stream is what the stream of drops holds, by subject's last token.
+// recorded is what the stream of drops holds: the last token of the subject, and the message.
 func (b *bastion) recorded(t *testing.T, each func(event string, payload []byte)) {
 	t.Helper()
 	s, err := b.jetstream(t).Stream(t.Context(), "WEIR_DROPS_default")
@@ -305,10 +304,13 @@ func (b *bastion) recorded(t *testing.T, each func(event string, payload []byte)
 	if err != nil {
 		t.Fatal(err)
 	}
+	messages, err := c.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer messages.Stop()
 	for left := s.CachedInfo().State.Msgs; left > 0; left-- {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		m, err := c.Next(jetstream.FetchContext(ctx))
-		cancel()
+		m, err := messages.Next(jetstream.NextMaxWait(5 * time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
