@@ -83,7 +83,7 @@ func (n *numbered) missing() (count int, first time.Duration) {
 }
 
 // surgeTime is how long each goes on.
-const surgeTime = 1200 * time.Millisecond
+const surgeTime = 2 * time.Second
 
 // run sends the n-th flood, and hears what comes of it at the other end.
 func (s *surge) run(t *testing.T, c *cable, n int) *numbered {
