@@ -301,7 +301,7 @@ func TestChaosPanicFile(t *testing.T) {
 	if err := os.WriteFile(panicFile(b.state), []byte("stop\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "the kernel is empty", 1500*time.Millisecond, func() bool { return len(b.kernel(t)) == 0 })
+	soon(t, "the kernel is empty", 2*time.Second, func() bool { return len(b.kernel(t)) == 0 })
 	if !b.reach(t, other(0)) {
 		t.Errorf("%s cannot connect in a panic", other(0))
 	}

@@ -75,7 +75,7 @@ func TestChaosInterface(t *testing.T) {
 			command(t, "ip -n "+b.far+" link del eth0")
 			w.awaitValue(t, 0, "weir_gate_attached")
 			b.plug(t, "eth0")
-			soon(t, "the gate is at the new interface", time.Second, func() bool { return b.program(t) != "" })
+			soon(t, "the gate is at the new interface", 2*time.Second, func() bool { return b.program(t) != "" })
 			b.address(t)
 			w.awaitValue(t, 1, "weir_gate_attached")
 			b.cut(t, other(0))
@@ -222,7 +222,7 @@ func TestChaosNeverList(t *testing.T) {
 	if list() == before {
 		t.Fatalf("bpftool deleted nothing: %s", before)
 	}
-	soon(t, "the never-list is back", time.Second, func() bool { return strings.Count(list(), "0x") == strings.Count(before, "0x") })
+	soon(t, "the never-list is back", 2*time.Second, func() bool { return strings.Count(list(), "0x") == strings.Count(before, "0x") })
 	if !strings.Contains(w.err.String(), `msg="the kernel's never-list was not what was put there: put there again"`) {
 		t.Error("the log does not tell of it")
 	}
