@@ -265,14 +265,17 @@ func (d *decider) signal() {
 	}
 }
 
-// run writes decisions into the bucket, takes time on and saves what the policy remembers, until ctx ends.
+// run writes decisions into the bucket and takes time on, until ctx ends.
 func (d *decider) run(ctx context.Context) {
 	tick := time.NewTicker(decideEvery)
 	defer tick.Stop()
-	var retried, saved time.Time
+	var saving sync.WaitGroup
+	saving.Go(func() { d.keep(ctx) })
+	var retried time.Time
 	for {
 		select {
 		case <-ctx.Done():
+			saving.Wait()
 			d.end()
 			return
 		case <-d.wake:
@@ -286,12 +289,20 @@ func (d *decider) run(ctx context.Context) {
 				retried = at
 			}
 			d.mu.Unlock()
-			if at.Sub(saved) >= saveEvery {
-				d.save()
-				saved = at
-			}
 		}
 		d.write(ctx)
+	}
+}
+
+// keep saves now and then what the policy remembers, until ctx ends. It may take a second, for which no drop must wait.
+func (d *decider) keep(ctx context.Context) {
+	for wait := decideEvery; ; wait = saveEvery {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+			d.save()
+		}
 	}
 }
 
