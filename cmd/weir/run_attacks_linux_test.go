@@ -47,8 +47,8 @@ var assaults = []assault{
 		alert:  "scan vertical by 198.51.100.23 (unproven) on 198.51.100.1", drop: "address.198.51.100.23 limit_new",
 		tool: "fingerprint tool by 198.51.100.23 (unproven)",
 	},
-	{
-		name: "nmap -sT", do: tools("timeout -s INT 8 nmap -n -Pn -sT -T4 --min-rate 600 --max-rate 600 --max-retries 0 -p 1-1800 198.51.100.1"),
+	{ // in order, so that the open port comes before the alert: its connection proves the return path
+		name: "nmap -sT", do: tools("timeout -s INT 8 nmap -n -Pn -sT -T4 --min-rate 600 --max-rate 600 --max-retries 0 -r -p 76-1876 198.51.100.1"),
 		filter: "src 198.51.100.23 and dst 198.51.100.1 and tcp",
 		alert:  "scan vertical by 198.51.100.23 (proven) on 198.51.100.1", drop: "address.198.51.100.23 drop",
 	},
