@@ -17,11 +17,16 @@ const (
 	maxAttackSample = 2048 // more are thinned evenly
 	coverPercent    = 80   // of the flood at least
 	sparePercent    = 1    // of normal traffic at most
+	narrowPercent   = 1    // of the flood that the narrowing may lose
 )
 
 // ExtractSignature finds the smallest set of header conditions that covers ≥ 80 % of the attack headers and hits ≤ 1 % of
 // the normal ones; among equally small sets the one that hits the fewest normal headers, then the one that covers the most
 // of the attack, then the first in the order below. Nil if there is none or a sample is smaller than its minimum.
+//
+// The set is then narrowed: each further condition that costs at most 1 % of what is covered is added, because the sample of normal
+// traffic does not have all that is normal. "length 40" tells a bare SYN from all of a hundred headers with TCP timestamps, and
+// would drop the bare ACKs of the next client without.
 //
 // Conditions: protocol, src_port, dst_port, length (of the IP packet), tcp_window, tcp_flags, tcp_options (the layout hash)
 // equal one value; payload begins with 1 to 8 bytes; the TTL lies in a range, which is written as two fields and counts
@@ -36,6 +41,7 @@ func ExtractSignature(attack, normal []tally.Header) *Signature {
 	}
 	s := newSignatureSearch(thin(attack), normal)
 	s.run()
+	s.narrow()
 	return s.result()
 }
 
@@ -310,6 +316,64 @@ func (s *signatureSearch) withTTL(attack, normal bitset) {
 			s.consider(choice{size: len(s.chosen) + 1, ttl: true, low: low, high: end, attack: a[end+1] - a[low], normal: hit})
 		}
 	}
+}
+
+// narrow adds conditions to the best set, in the order of the fields, the longest opening of the payload first. A TTL range is not
+// narrowed: distances of sources that were not sampled may differ.
+func (s *signatureSearch) narrow() {
+	if s.best.size == 0 {
+		return
+	}
+	attack, normal := s.matched(&s.best)
+	hasPayload := slices.ContainsFunc(s.best.conditions, func(i int) bool { return s.conditions[i].payload })
+	least := max(s.need, s.best.attack-s.best.attack*narrowPercent/100)
+	for _, i := range s.narrowing() {
+		c := &s.conditions[i]
+		if slices.Contains(s.best.conditions, i) || c.payload && hasPayload {
+			continue
+		}
+		a, n := slices.Clone(attack), slices.Clone(normal)
+		a.and(c.attack)
+		n.and(c.normal)
+		if a.count() < least {
+			continue
+		}
+		attack, normal, hasPayload = a, n, hasPayload || c.payload
+		s.best.conditions = append(s.best.conditions, i)
+	}
+	slices.Sort(s.best.conditions)
+	s.best.attack, s.best.normal = attack.count(), normal.count()
+}
+
+// narrowing is the order in which conditions are added.
+func (s *signatureSearch) narrowing() (order []int) {
+	for i := range s.conditions {
+		if !s.conditions[i].payload {
+			order = append(order, i)
+		}
+	}
+	for i := len(s.conditions) - 1; i >= 0 && s.conditions[i].payload; i-- {
+		order = append(order, i)
+	}
+	return order
+}
+
+// matched are the headers that a choice matches.
+func (s *signatureSearch) matched(c *choice) (attack, normal bitset) {
+	match := func(list []tally.Header, of func(*condition) bitset) bitset {
+		b := newBitset(len(list))
+		for i := range list {
+			ttl := int(list[i].TTL)
+			if !c.ttl || ttl >= c.low && ttl <= c.high {
+				b[i/64] |= 1 << (i % 64)
+			}
+		}
+		for _, i := range c.conditions {
+			b.and(of(&s.conditions[i]))
+		}
+		return b
+	}
+	return match(s.attack, func(c *condition) bitset { return c.attack }), match(s.normal, func(c *condition) bitset { return c.normal })
 }
 
 // result writes the best set down in the order of the fields, nil if there is none.
