@@ -103,10 +103,11 @@ type Enforcer struct {
 	void    uint64 // drops of up to this generation are: that of the last panic
 	cleared bool   // of a panic that is held: the kernel is
 
-	reading  bool   // between Begin and Whole
-	read     uint64 // whole reads begun
-	walk     uint64 // reconciles
-	adopting bool   // the state file was damaged: what an earlier process left stays until the first whole read
+	reading  bool            // between Begin and Whole
+	read     uint64          // whole reads begun
+	walk     uint64          // reconciles
+	adopting bool            // until the first whole read what an earlier process left stays: it may not have saved all that it knew
+	unknown  map[string]bool // keys that it left, and nobody here knows
 	begun    time.Time
 
 	bad, badBefore map[string]complaint // of keys without a record, in this whole read and the one before
@@ -144,7 +145,7 @@ func New(o Options) (*Enforcer, error) {
 		o.Report = func(Receipt) {}
 	}
 	e := &Enforcer{
-		o: o, records: map[string]*record{}, rehearse: o.Rehearse, guards: o.Guards, asked: 1, never: o.Never, begun: o.Now(), filled: o.Now(),
+		o: o, records: map[string]*record{}, rehearse: o.Rehearse, guards: o.Guards, asked: 1, adopting: true, never: o.Never, begun: o.Now(), filled: o.Now(),
 		tokens: float64(burst * o.Caps.PerSecond), bad: map[string]complaint{}, badBefore: map[string]complaint{}, hits: map[string]*Hit{},
 		errors: map[string]string{}, muffle: map[string]*muffled{}, saveAfter: o.Now(),
 	}

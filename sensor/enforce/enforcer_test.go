@@ -406,6 +406,11 @@ func TestRestart(t *testing.T) {
 	d.fake.held["address.10.8.0.2"] = h
 	d.now = d.now.Add(20 * time.Second)
 	d.restart()
+	if _, kept := d.fake.held["address.10.8.0.7"]; !kept {
+		t.Error("what an earlier process may have put there, and not saved, is gone before the bus was read")
+	}
+	d.whole(a)
+	d.step(d.reconcile)
 	d.expect("expired  address.10.8.0.4", 1, 1)
 	if s := d.Status(); s.Adopted != 1 || s.Alien != 2 || s.DriftTotal.Sum() != 0 || d.fake.puts != 3 {
 		t.Errorf("%+v, %d puts", s, d.fake.puts)

@@ -121,7 +121,6 @@ func (e *Enforcer) load() error {
 	if err != nil {
 		aside := fmt.Sprintf("%s.bad-%d", e.knownPath(), e.begun.Unix())
 		e.o.Log.Error("state of the enforcer is damaged: set aside; drops come from the bus again", "file", aside, "error", err)
-		e.adopting = true
 		return os.Rename(e.knownPath(), aside)
 	}
 	e.panic, e.void = head.Panic, head.Void

@@ -29,6 +29,8 @@ func TestOpenOtherMode(t *testing.T) {
 			}
 			cfg.Mode = c.to
 			a = w.start(t, cfg, nil)
+			a.Begin()
+			a.Whole()
 			for try := 0; !w.reach(t, "10.8.0.2"); try++ { // 300 ms each
 				if try == 5 {
 					t.Fatal("a drop of the mode before is in force, and nobody knows of it")

@@ -363,19 +363,40 @@ func (e *Enforcer) compare(now time.Time) bool {
 		}
 	}
 	if e.walk == 1 {
-		alien += len(foreign)
-		e.status.Adopted, e.status.Alien = adopted, alien
-		if adopted+alien > 0 {
-			e.o.Log.Info("drops of an earlier process were in force", "interface", e.o.Interface, "wanted", adopted, "others", alien)
+		e.status.Adopted, e.status.Alien = adopted, alien+len(foreign)
+		if adopted+alien+len(foreign) > 0 {
+			e.o.Log.Info("drops of an earlier process were in force", "interface", e.o.Interface, "wanted", adopted, "others", alien,
+				"unknown", len(foreign))
 		}
-	} else if !e.adopting {
-		drift.Foreign += len(foreign)
 	}
-	if len(foreign) > 0 && !e.adopting {
+	if foreign = e.strange(foreign, &drift); len(foreign) > 0 {
 		e.trouble("delete", now, e.o.Table.Delete(foreign))
 	}
 	e.drifted(drift, now)
 	return true
+}
+
+// strange are those keys of the kernel that have no record and are to go: drift, but for what was there at the start.
+func (e *Enforcer) strange(keys []string, drift *Drift) (gone []string) {
+	if e.walk == 1 {
+		e.unknown = map[string]bool{}
+		for _, key := range keys {
+			e.unknown[key] = true
+		}
+	}
+	for _, key := range keys {
+		switch {
+		case !e.unknown[key]:
+			drift.Foreign++
+		case e.adopting:
+			continue
+		}
+		gone = append(gone, key)
+	}
+	if !e.adopting {
+		e.unknown = nil
+	}
+	return gone
 }
 
 // adopt takes an entry's counters as they are: what it counted before this process was told by another.

@@ -161,6 +161,10 @@ func (e *Enforcer) remember(d *policy.Drop, now time.Time) *record {
 	r.replace(d, e.rehearse)
 	e.records[r.want.Key] = r
 	delete(e.bad, r.want.Key)
+	if e.unknown[r.want.Key] {
+		delete(e.unknown, r.want.Key)
+		e.status.Adopted, e.status.Alien = e.status.Adopted+1, e.status.Alien-1
+	}
 	e.dirty = true
 	return r
 }

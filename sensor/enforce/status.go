@@ -28,7 +28,7 @@ type Status struct {
 	Drift      Drift  `json:"drift"`       // what nobody asked for and the last reconcile that found any mended
 	DriftTotal Drift  `json:"drift_total"` // all since the start
 	Adopted    int    `json:"adopted"`     // entries of an earlier process that were found at the start and are wanted
-	Alien      int    `json:"alien"`       // those that were found then and are not: removed
+	Alien      int    `json:"alien"`       // those that were found then and are not, as far as is known: removed after the first whole read
 	Held       *Panic `json:"held,omitempty"`
 
 	Reconciled time.Time     `json:"reconciled,omitzero"` // last
