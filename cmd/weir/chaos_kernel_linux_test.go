@@ -22,16 +22,6 @@ const natsPort = 4222
 
 const byServer = "nats: {servers: [\"nats://127.0.0.1:4222\"]}\n"
 
-// makeBucket makes the bucket of wanted drops where no sensor did.
-func (b *bastion) makeBucket(t *testing.T) jetstream.KeyValue {
-	t.Helper()
-	kv, err := b.jetstream(t).CreateOrUpdateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: bucketName, History: 1, MaxBytes: 128 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kv
-}
-
 // program is the XDP program at the interface, as ip shows it; "" if there is none.
 func (b *bastion) program(t *testing.T) string {
 	t.Helper()
@@ -203,7 +193,7 @@ func TestChaosTampered(t *testing.T) {
 	b.cut(t, other(0), other(1))
 	f := b.flow(t, other(0), other(9))
 	begun := time.Now()
-	w = b.start(t, "run")
+	b.start(t, "run")
 	b.agree(t, 3)
 	f.nothing(t, other(0), other(9), begun)
 }
