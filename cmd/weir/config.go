@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/lexer"
@@ -240,6 +241,9 @@ func (c *config) checkOrigins() error {
 
 // checkLive tells whether the memory suffices for live capture.
 func (c *config) checkLive(interfaces, workers int) error {
+	if least := c.Gate.Every + 2*time.Second; c.Analyzers.Flood.Quiet < least {
+		return fmt.Errorf("analyzers: flood: quiet is %v, must be %v or more: gates tell of a blocked flood each %v (gate.every)", c.Analyzers.Flood.Quiet, least, c.Gate.Every)
+	}
 	return c.room(c.liveTables(interfaces, workers) + c.Policy.Bytes())
 }
 
