@@ -46,7 +46,7 @@ packages:
 
 # Live for long and under load, as root: ten minutes of everything, then half a minute at 300,000 and at a million packets a second.
 soak: packages
-	WEIR_SOAK=10m WEIR_LOAD=30s $(GO) test -tags soak -run 'TestSense(Soak|Load)' -count=1 -v -timeout 60m ./cmd/weir
+	WEIR_SOAK=10m WEIR_LOAD=30s $(GO) test -tags soak -run 'TestSense(Soak|Load)|TestChaosSoak|TestRunForged' -count=1 -v -timeout 60m ./cmd/weir
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./decode/... ./analyzers/... ./sensor/... ./bpf

@@ -128,6 +128,9 @@ func (d *dropEvents) take(t *testing.T, text []byte) {
 	defer d.mu.Unlock()
 	var form struct{ Schema string }
 	err := json.Unmarshal(text, &form)
+	if err != nil {
+		t.Errorf("an event is no JSON: %v", err)
+	}
 	switch form.Schema {
 	case policy.Schema:
 		one := new(policy.Drop)
