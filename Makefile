@@ -27,6 +27,7 @@ test: packages
 	$(GO) vet ./...
 	$(GO) test -timeout 30m ./...
 	$(GO) test -timeout 30m -tags soak -run TestSoak -v ./sensor
+	$(GO) test -tags soak -run TestLiveClockStep ./sensor/capture
 	tools/fuzz 3s
 	$(MAKE) unit
 	if command -v gcc >/dev/null && command -v pcap-config >/dev/null; then $(MAKE) weir-pcap && CGO_ENABLED=1 $(GO) test -tags libpcap -run Pcap ./sensor/capture; \

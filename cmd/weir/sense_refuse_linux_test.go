@@ -18,7 +18,7 @@ import (
 
 // Sensors under test take little memory, so that several run at once.
 const modest = `
-memory_mib: 400
+memory_mib: 450
 capture: {ring_mib: 4, block_kib: 128}
 connections: {connections: 16384, half_open: 8192, extras: 4096, fragments: 1024}
 `

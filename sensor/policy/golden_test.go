@@ -47,7 +47,7 @@ var answers = map[string]string{
 	"flood/syn-near-floor":          service + "tcp.22 limit",
 	"flood/syn-one-source":          flooder + limited,
 	"flood/syn-one-source-rst":      flooder + limited,
-	"flood/syn-signature":           "signature.10.20.0.10.tcp.80.c354af158125a1d7 drop",
+	"flood/syn-signature":           "signature.10.20.0.10.tcp.80.bb1c0fab1f664c04 drop",
 	"flood/syn-spoofed":             service + "tcp.80 limit",
 	"flood/udp":                     service + "udp.27015 limit",
 	"flood/udp-spoofed":             service + "udp.53 limit",
