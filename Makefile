@@ -21,11 +21,11 @@ weir-pcap:
 	CGO_ENABLED=1 $(GO) build -tags libpcap -trimpath -ldflags '$(LDFLAGS)' -o bin/weir-pcap ./cmd/weir
 
 # Everything that can be checked here: all tests, with the connection and engine tests under the race detector where a C
-# compiler is at hand, and builds for the other platforms.
+# compiler is at hand, and builds for the other platforms. One package at a time: live tests need the cores.
 test: packages
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
-	$(GO) test -timeout 30m ./...
+	$(GO) test -p 1 -timeout 30m ./...
 	$(GO) test -timeout 30m -tags soak -run TestSoak -v ./sensor
 	$(GO) test -tags soak -run TestLiveClockStep ./sensor/capture
 	tools/fuzz 3s

@@ -216,7 +216,7 @@ func (b *bastion) segments(t *testing.T, d time.Duration) (rate float64) {
 // holds after its restart, too; and with the end of the panic the flood is cut anew.
 func TestChaosPanic(t *testing.T) {
 	t.Parallel()
-	need(t, "hping3")
+	need(t, "hping3", "nmap")
 	b := newBastion(t, "wchp", "", "")
 	w := b.start(t, "run")
 	spawn(t, b.near, "hping3", "-q", "-S", "-p", "80", "-i", "u500", guardedHost)
@@ -252,6 +252,7 @@ func TestChaosPanic(t *testing.T) {
 		}
 		return false
 	}
+	runIn(t, b.near, "nmap", "-n", "-Pn", "-sS", "-p", "1-600", "--max-retries", "0", guardedHost) // whose alert is new
 	await(t, "an alert tells that the panic holds", guarded)
 	w.end(t, os.Kill)
 	w = b.start(t, "run")

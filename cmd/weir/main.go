@@ -29,7 +29,7 @@ const (
 	exitUsage  = 2
 )
 
-const description = `A packet sensor: connection state and behaviour from headers alone.
+const description = `A packet sensor and a gate: connection state and behaviour from headers alone.
 
 Alerts go to standard output, and nothing but alerts: a table on a terminal, JSON lines otherwise. Everything else goes to
 standard error. Exit codes: 0 done, 1 failed, 2 wrong use.`

@@ -377,10 +377,10 @@ var plays = []play{
 	{name: "hping3 SYN of random sources", do: hping3("-S -p 80 --rand-source -i u400 -c 6000 10.20.0.10"), want: []string{
 		"flood syn on 10.20.0.10:80/tcp",
 	}},
-	{name: "hping3 UDP", do: hping3("--udp -p 27015 -k -s 40000 -d 64 -i u100 -c 24000 10.20.0.10"), want: []string{
+	{name: "hping3 UDP", do: hping3("--udp -p 27015 -k -s 40000 -d 64 -i u40 -c 40000 10.20.0.10"), want: []string{
 		"flood udp by 198.51.100.23 (unproven) on 10.20.0.10:27015/udp",
 	}},
-	{name: "hping3 ICMP", do: hping3("--icmp -d 400 -i u100 -c 20000 10.20.0.10"), want: []string{
+	{name: "hping3 ICMP", do: hping3("--icmp -d 400 -i u40 -c 40000 10.20.0.10"), want: []string{
 		"flood icmp by 198.51.100.23 (unproven) on 10.20.0.10",
 	}},
 	{name: "iperf3", do: iperf3},
