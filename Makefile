@@ -32,7 +32,7 @@ test: packages
 	$(MAKE) unit
 	if command -v gcc >/dev/null && command -v pcap-config >/dev/null; then $(MAKE) weir-pcap && CGO_ENABLED=1 $(GO) test -tags libpcap -run Pcap ./sensor/capture; \
 	else echo "left out: capture through libpcap (it needs gcc and libpcap-dev)"; fi
-	if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -timeout 20m -short ./decode/conn ./sensor/...; \
+	if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 20m -short ./decode/conn ./sensor/...; \
 	else echo "left out: the race detector (it needs gcc)"; fi
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/weir

@@ -226,8 +226,12 @@ func TestKilledWithoutServer(t *testing.T) {
 	dir, address := t.TempDir(), freeAddress(t)
 	const rounds = 8
 	var safe []string
+	wrote := 0 // rounds: on a slow machine a writer is killed before its first alert
 	for i := range rounds {
-		safe = append(safe, writeAndKill(t, dir, "nats://"+address, i)...)
+		before := len(safe)
+		if safe = append(safe, writeAndKill(t, dir, "nats://"+address, i)...); len(safe) > before {
+			wrote++
+		}
 	}
 	s := run(t, func(o *server.Options) { o.Port = portOf(t, address) })
 	b, err := Open(within(t, time.Minute), outside("nats://"+address), Identity{"kill", "writer"}, dir, logTo(t))
@@ -260,8 +264,8 @@ func TestKilledWithoutServer(t *testing.T) {
 		}
 		last = n
 	}
-	if len(boots) != rounds {
-		t.Errorf("%d boots", len(boots))
+	if len(boots) < wrote || len(boots) > rounds || wrote == 0 {
+		t.Errorf("%d boots, and %d rounds that wrote", len(boots), wrote)
 	}
 }
 

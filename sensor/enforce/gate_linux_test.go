@@ -203,16 +203,16 @@ func (a *agent) told(state, guard string) (n int) {
 	return n
 }
 
-// until waits for a condition, at most three seconds.
+// until waits for a condition, at most ten seconds: with the race detector on a loaded machine things take their time.
 func until(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for range 300 {
+	for range 1000 {
 		if f() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("not within three seconds: " + what)
+	t.Fatal("not within ten seconds: " + what)
 }
 
 func (a *agent) enforced(t testing.TB, n int) {

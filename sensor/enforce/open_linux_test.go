@@ -32,7 +32,7 @@ func TestOpenOtherMode(t *testing.T) {
 			a.Begin()
 			a.Whole()
 			for try := 0; !w.reach(t, "10.8.0.2"); try++ { // 300 ms each
-				if try == 5 {
+				if try == 20 {
 					t.Fatal("a drop of the mode before is in force, and nobody knows of it")
 				}
 			}
