@@ -24,6 +24,12 @@ type Epoch struct {
 	Prints    []Print   // TCP SYN and SYN-ACK fingerprints, by Hash
 	Peers     []Peer    // who completed a handshake, or goes on in a connection that did, by address
 	Gate      Gate
+	Pairs     []Pair    // by PairKey
+	Echoes    []Echo    // by client and server
+	Odds      []Odd     // by kind, source, destination and MAC
+	Openings  []Opening // by server, protocol, port, kind and hash
+	Names     []Name    // by client and hash of the domain
+	Webs      []Web     // by PairKey
 }
 
 // Start is the first nanosecond of the epoch.
@@ -63,10 +69,13 @@ const (
 	LossSources               // source table of the tick full: sources without an entry, or without sketches and sample
 	LossServices              // service table of the tick full: packets that neither a service nor its host (RoleFolded) counts
 	LossPrints                // fingerprint table of the tick full: packets of prints without an entry
+	LossPairs                 // pair table of the tick full: reports of connections without an entry
+	LossOpenings              // tables of openings, names and requests of the tick full, or no buffer to put an opening together
+	LossOdds                  // tables of echoes and oddities of the tick full
 	LossCount
 )
 
-var lossNames = [LossCount]string{"kernel", "freeze", "interface", "snaplen", "conn_table", "half_open", "frag_table", "sources", "services", "prints"}
+var lossNames = [LossCount]string{"kernel", "freeze", "interface", "snaplen", "conn_table", "half_open", "frag_table", "sources", "services", "prints", "pairs", "openings", "odds"}
 
 // String is the cause as metrics and alerts show it.
 func (l Loss) String() string { return lossNames[l] }
@@ -123,19 +132,24 @@ func (k *ServiceKey) Less(o *ServiceKey) bool {
 // Service counts the traffic of one destination service in one tick. "To" is towards Addr.
 type Service struct {
 	Key                         ServiceKey
-	Packets, Bytes              uint64 // to it; wire bytes
-	BackPackets, BackBytes      uint64 // from it
-	Unanswered, UnansweredBytes uint64 // packets to it of connections without any answer so far (TCP: without established)
-	Fragments, FragBytes        uint64 // to it
-	StrayACK, StrayACKBytes     uint64 // TCP without SYN and RST to it, outside of any connection or of one that began so and has no answer; not in Unanswered
-	StrayRST, StrayRSTBytes     uint64 // RST likewise
-	Opened                      uint32 // connections opened to it
-	SYN                         uint32 // handshakes begun (EvAttempt)
-	SYNACK                      uint32 // handshakes it answered (first answer of each)
-	Proven                      uint32 // handshakes completed
-	Refused                     uint32 // attempts it refused
-	Slow                        uint32 // connections found slow by this tick's census
-	Sources                     HLL    // distinct senders of packets that opened something or were stray or unasked
+	Packets, Bytes              uint64     // to it; wire bytes
+	BackPackets, BackBytes      uint64     // from it
+	Unanswered, UnansweredBytes uint64     // packets to it of connections without any answer so far (TCP: without established)
+	Fragments, FragBytes        uint64     // to it
+	StrayACK, StrayACKBytes     uint64     // TCP without SYN and RST to it, outside of any connection or of one that began so and has no answer; not in Unanswered
+	StrayRST, StrayRSTBytes     uint64     // RST likewise
+	Opened                      uint32     // connections opened to it
+	SYN                         uint32     // handshakes begun (EvAttempt)
+	SYNACK                      uint32     // handshakes it answered (first answer of each)
+	Proven                      uint32     // handshakes completed
+	Refused                     uint32     // attempts it refused
+	Slow                        uint32     // connections found slow by this tick's census
+	Payload                     uint32     // TCP packets with payload, both ways
+	Retrans                     uint32     // of these, seen before
+	RTTN                        uint32     // handshakes whose RTT is in RTT
+	RTT                         uint64     // Σ µs: SYN to the ACK of the SYN-ACK
+	RTTs                        [16]uint16 // those by size: below 2^(i+7) µs, the last all above; saturate
+	Sources                     HLL        // distinct senders of packets that opened something or were stray or unasked
 }
 
 // HLL is a HyperLogLog of 64 registers (standard error 13 %; linear counting makes it 10 % up to about 40 distinct keys, and
