@@ -23,9 +23,9 @@ const natsPort = 4222
 const byServer = "nats: {servers: [\"nats://127.0.0.1:4222\"]}\n"
 
 // program is the XDP program at the interface, as ip shows it; "" if there is none.
-func (b *bastion) program(t *testing.T) string {
+func (c *cable) program(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("ip", "-n", b.far, "link", "show", "eth0").CombinedOutput()
+	out, err := exec.Command("ip", "-n", c.far, "link", "show", "eth0").CombinedOutput()
 	if err != nil {
 		return ""
 	}

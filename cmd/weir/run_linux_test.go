@@ -30,8 +30,9 @@ import (
 type edge struct {
 	*site
 	*sentry
-	drops *dropEvents
-	clock time.Duration // of the wall against the monotonic one, at the start
+	config string
+	drops  *dropEvents
+	clock  time.Duration // of the wall against the monotonic one, at the start
 }
 
 const (
@@ -80,7 +81,14 @@ func (e *edge) guard(t *testing.T, settings string) {
 	t.Cleanup(func() { command(t, "nsenter --net=/run/netns/"+e.far+" weir block --detach -i eth0") })
 	e.clock = wallClock()
 	e.sentry = &sentry{ns: e.far, state: filepath.Join(dir, "state")}
-	e.process = spawnPinning(t, e.far, "weir", "run", "-i", "eth0", "--state", e.state, "--config", file, "--format", "jsonl")
+	e.config = file
+	e.start(t)
+}
+
+// start starts weir run, with the state that it has.
+func (e *edge) start(t *testing.T) {
+	t.Helper()
+	e.process = spawnPinning(t, e.far, "weir", "run", "-i", "eth0", "--state", e.state, "--config", e.config, "--format", "jsonl")
 	e.watches(t)
 	e.ready(t)
 	e.drops = followDrops(t, e.sentry)

@@ -47,6 +47,7 @@ type Alert struct {
 	Evidence    *Evidence  `json:"evidence,omitempty"`
 	Action      *Action    `json:"action,omitempty"`
 	Blocked     *Blocked   `json:"blocked,omitempty"`
+	Early       bool       `json:"-"` // closed before it was quiet, because the input ended or too many were open: nobody knows whether it is over
 }
 
 // Party is a subject or a victim: an address or a prefix.
@@ -134,8 +135,9 @@ type Blocked struct {
 // fieldNames are the JSON names of an alert's fields, in order.
 var fieldNames = func() (names []string) {
 	for f := range reflect.TypeFor[Alert]().Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "-" {
+			names = append(names, name)
+		}
 	}
 	return names
 }()

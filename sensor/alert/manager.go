@@ -166,7 +166,7 @@ func (m *Manager) admit(f *analyzers.Finding) bool {
 			return false
 		}
 		m.stats.Early++
-		m.close(w, m.now)
+		m.closeEarly(w)
 	}
 	m.budget[r]++
 	return true
@@ -275,6 +275,12 @@ func (m *Manager) close(e *entry, t int64) {
 	m.revise(e, t, Closed)
 }
 
+// closeEarly ends an alert that may go on.
+func (m *Manager) closeEarly(e *entry) {
+	m.close(e, m.now)
+	m.pending[len(m.pending)-1].alert.Early = true
+}
+
 // closeBefore closes what was quiet before time t.
 func (m *Manager) closeBefore(t int64) {
 	for len(m.quiet.entries) > 0 && m.quiet.entries[0].closeAt < t {
@@ -297,7 +303,7 @@ func (m *Manager) Advance(now int64, emit func(*Alert)) {
 func (m *Manager) Flush(emit func(*Alert)) {
 	m.Advance(m.now, emit)
 	for len(m.quiet.entries) > 0 {
-		m.close(m.quiet.entries[0], m.now)
+		m.closeEarly(m.quiet.entries[0])
 	}
 	m.emit(emit)
 }

@@ -71,9 +71,15 @@ func TestOneStoryOneAlert(t *testing.T) {
 	if s.seen[0].ID != id || s.seen[0].Score != 70 || int64(s.seen[0].First) != base+second-1 || int64(s.seen[0].Last) != base+50*second+1e8 {
 		t.Errorf("closed as %+v", s.seen[0])
 	}
+	if s.seen[0].Early {
+		t.Error("closed early after its quiet time")
+	}
 	s.expect("3 closed high 51 110100")
 	s.add(112*second, score(50))
 	s.m.Flush(s.emit)
+	if !s.seen[1].Early {
+		t.Error("closed by the end of input, and that does not show")
+	}
 	if s.seen[0].ID == id {
 		t.Error("a new story has the old identity")
 	}
@@ -182,6 +188,9 @@ func TestFullClosesTheWeakestFirst(t *testing.T) {
 	s.add(3*second, func(f *analyzers.Finding) { f.Subject, f.Score = subject(3), 60 })
 	s.add(4*second, func(f *analyzers.Finding) { f.Subject, f.Score = subject(4), 10 }) // weaker than all: folded
 	s.m.Advance(base+4*second, s.emit)
+	if !s.seen[3].Early {
+		t.Error("closed to make room, and that does not show")
+	}
 	s.expect("1 open medium 1 0", "1 open low 1 1000", "1 open low 1 2000", "2 closed low 1 3000", "1 open medium 1 3000", "1 open info 1 4000")
 	if s.m.Stats().Early != 1 || s.m.Stats().Folded != 1 {
 		t.Errorf("%+v", s.m.Stats())

@@ -29,13 +29,16 @@ func (c *candidate) kind() string { return kindOf(c.alert) }
 func kindOf(a *alert.Alert) string { return clip(a.Analyzer+"."+a.Kind, maxName) }
 
 // Judge answers a revision of an alert: with a drop, or with the guards that refused it. One that opens or grows is answered
-// by the first of its remedies that passes. One that closes ends the limit on its victim's service and its signature, unless
-// packets still meet them; sources stay until their own end.
+// by the first of its remedies that passes. One that closes because its attack is over ends the limit on its victim's service
+// and its signature, unless packets still meet them; sources stay until their own end, and all does if it was closed early.
 //
 // Decisions that time brought are told before (see Advance).
 func (p *Policy) Judge(a *alert.Alert, now int64) []Decision {
 	out := p.Advance(now)
 	if a.State >= alert.Closed {
+		if a.Early {
+			return out
+		}
 		calm := max(int64(a.Last), 0)
 		if calm < p.now {
 			calm += min(calmSpan, p.now-calm)

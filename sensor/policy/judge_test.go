@@ -213,6 +213,11 @@ func TestRelief(t *testing.T) {
 	b.Signature = nil
 	p.Advance(after(20 * time.Second))
 	p.Hit(d.ID, after(14*time.Second))
+	early := b
+	early.Early = true
+	if got := p.Judge(&early, after(40*time.Second)); len(got) != 0 {
+		t.Errorf("removed although nobody knows whether the attack is over: %v", got)
+	}
 	if end := wanted(t, p.Judge(&b, after(40*time.Second))); end.ID != d.ID || end.State != Removed || end.Guard != "" {
 		t.Errorf("end of the alert: %+v", end)
 	}
