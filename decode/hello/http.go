@@ -202,17 +202,17 @@ func (r *Response) field(line []byte) {
 
 // Fields are the names of a head's headers, as sent and in order; at most MaxFields of them.
 type Fields struct {
-	N     int
-	names [MaxFields][]byte
+	NFields int
+	names   [MaxFields][]byte
 }
 
-// Name is the i-th header's name, i below N.
+// Name is the i-th header's name, i below NFields.
 func (f *Fields) Name(i int) []byte { return f.names[i] }
 
 func (f *Fields) add(name []byte) {
-	if f.N < MaxFields {
-		f.names[f.N] = name
-		f.N++
+	if f.NFields < MaxFields {
+		f.names[f.NFields] = name
+		f.NFields++
 	}
 }
 

@@ -23,7 +23,7 @@ func TestRequest(t *testing.T) {
 			t.Errorf("%q instead of %q", c.got, c.want)
 		}
 	}
-	if !r.Query || !r.Cookie || !r.Authorization || r.Minor != 1 || r.ContentLength != 12 || r.N != 8 || r.Head != len(browser)-len("body") {
+	if !r.Query || !r.Cookie || !r.Authorization || r.Minor != 1 || r.ContentLength != 12 || r.NFields != 8 || r.Head != len(browser)-len("body") {
 		t.Errorf("%+v", r)
 	}
 }
