@@ -19,12 +19,14 @@ type Analyzer interface {
 	Finish(emit func(*Finding))
 }
 
-// Party is a subject or a victim: an address, a prefix, or nobody (zero value).
+// Party is a subject or a victim: an address, a prefix, an autonomous system, a country, or nobody (zero value).
 type Party struct {
-	Prefix     netip.Prefix // a single address has full length; invalid: nobody
+	Prefix     netip.Prefix // a single address has full length; invalid: nobody, or whom ASN or Country names
 	Port       uint16       // 0: none
 	Proto      uint8        // IP protocol of Port
 	ReturnPath bool         // proven within the evidence
+	ASN        uint32       // only without a Prefix: a whole autonomous system
+	Country    string       // likewise; ISO 3166-1 alpha-2
 }
 
 // Finding is an analyzer's judgement at one tick. While a condition lasts an analyzer may repeat its finding at most once

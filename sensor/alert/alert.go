@@ -50,7 +50,7 @@ type Alert struct {
 	Early       bool       `json:"-"` // closed before it was quiet, because the input ended or too many were open: nobody knows whether it is over
 }
 
-// Party is a subject or a victim: an address or a prefix.
+// Party is a subject or a victim: an address, a prefix, or without both an autonomous system or a country.
 type Party struct {
 	IP         netip.Addr   `json:"ip,omitzero"`
 	Prefix     netip.Prefix `json:"prefix,omitzero"`
@@ -61,11 +61,17 @@ type Party struct {
 	ReturnPath string       `json:"return_path,omitempty"` // of a subject: "proven" or "unproven"
 }
 
-// String is the address or prefix, with the port where there is one.
+// String is the address or prefix, with the port where there is one; without either "AS64500" or "country DE".
 func (p *Party) String() string {
 	s := p.Prefix.String()
-	if p.IP.IsValid() {
+	switch {
+	case p.IP.IsValid():
 		s = p.IP.String()
+	case p.Prefix.IsValid():
+	case p.ASN != 0:
+		return "AS" + strconv.FormatUint(uint64(p.ASN), 10)
+	case p.Country != "":
+		return "country " + p.Country
 	}
 	if p.Port != 0 {
 		s = net.JoinHostPort(s, strconv.Itoa(int(p.Port))) + "/" + p.Protocol

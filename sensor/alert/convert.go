@@ -23,12 +23,16 @@ type key struct {
 
 // party is the identity of a Party; what may change while an alert lasts is not in it.
 type party struct {
-	prefix netip.Prefix
-	port   uint16
-	proto  uint8
+	prefix  netip.Prefix
+	port    uint16
+	proto   uint8
+	asn     uint32
+	country string
 }
 
-func partyOf(p *analyzers.Party) party { return party{p.Prefix.Masked(), p.Port, p.Proto} }
+func partyOf(p *analyzers.Party) party {
+	return party{p.Prefix.Masked(), p.Port, p.Proto, p.ASN, p.Country}
+}
 
 func keyOf(f *analyzers.Finding) key {
 	return key{analyzer: f.Analyzer, kind: f.Kind, subject: partyOf(&f.Subject), victim: partyOf(&f.Victim)}
@@ -41,7 +45,7 @@ func (k *key) compare(o *key) int {
 
 func (p party) compare(o party) int {
 	return cmp.Or(p.prefix.Addr().Compare(o.prefix.Addr()), cmp.Compare(p.prefix.Bits(), o.prefix.Bits()),
-		cmp.Compare(p.proto, o.proto), cmp.Compare(p.port, o.port))
+		cmp.Compare(p.proto, o.proto), cmp.Compare(p.port, o.port), cmp.Compare(p.asn, o.asn), strings.Compare(p.country, o.country))
 }
 
 func (k *key) fold() string {
@@ -58,20 +62,28 @@ func (k *key) id(t int64) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func (p party) String() string { return fmt.Sprintf("%s %d/%d", p.prefix, p.port, p.proto) }
+func (p party) String() string {
+	s := fmt.Sprintf("%s %d/%d", p.prefix, p.port, p.proto)
+	if p.asn != 0 || p.country != "" {
+		s += fmt.Sprintf(" AS%d %s", p.asn, p.country)
+	}
+	return s
+}
 
 // protocols are the names of IP protocols that have ports, or that findings are about.
 var protocols = map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp", 136: "udplite"}
 
 // public is the alert form of a party; nil if it is nobody.
 func public(p *analyzers.Party) *Party {
-	if !p.Prefix.IsValid() {
-		return nil
-	}
 	out := &Party{Port: p.Port}
-	if p.Prefix.IsSingleIP() {
+	switch {
+	case !p.Prefix.IsValid() && p.ASN == 0 && p.Country == "":
+		return nil
+	case !p.Prefix.IsValid():
+		out.ASN, out.Country = p.ASN, p.Country
+	case p.Prefix.IsSingleIP():
 		out.IP = p.Prefix.Addr()
-	} else {
+	default:
 		out.Prefix = p.Prefix.Masked()
 	}
 	if p.Proto != 0 {

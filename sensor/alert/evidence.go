@@ -36,7 +36,7 @@ func NewSelector(a *Alert) *Selector {
 }
 
 func endOf(p *Party) end {
-	if p == nil {
+	if p == nil || !p.IP.IsValid() && !p.Prefix.IsValid() {
 		return end{anybody: true}
 	}
 	prefix := p.Prefix
