@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"weir/sensor/alert"
@@ -65,18 +66,22 @@ func target(d *policy.Drop) string {
 }
 
 // doing says what is done in a table.
-func doing(d *policy.Drop) string {
+func doing(d *policy.Drop) (s string) {
+	s = "is dropped"
 	switch {
 	case d.Action == policy.Shadow:
-		return "is only counted (shadow)"
+		s = "is only counted (shadow)"
 	case d.Action == policy.Limit:
-		return fmt.Sprintf("is limited to %d packets/s of strangers", d.Rate)
+		s = fmt.Sprintf("is limited to %d packets/s of strangers", d.Rate)
 	case d.Action == policy.LimitNew:
-		return fmt.Sprintf("is limited to %d new connections/s", d.Rate)
+		s = fmt.Sprintf("is limited to %d new connections/s", d.Rate)
 	case d.Action == policy.DropNew:
-		return "begins no new connections"
+		s = "begins no new connections"
 	}
-	return "is dropped"
+	if d.Scope == policy.ScopeSignature { // packets
+		return strings.Replace(s, "is ", "are ", 1)
+	}
+	return s
 }
 
 func clock(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }

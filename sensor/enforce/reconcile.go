@@ -151,16 +151,19 @@ func (e *Enforcer) tellEnd(r *record, now time.Time) {
 	}
 	r.applied, r.since = 0, time.Time{}
 	e.dirty = true
-	met := fmt.Sprintf("%d packets (%d bytes) met it", r.packets, r.bytes)
+	what, met := fmt.Sprintf("The drop of %s %s", target(r.drop), e.at()), fmt.Sprintf("%d packets (%d bytes) met it", r.packets, r.bytes)
+	if rehearsed(r.drop, e.rehearse).Action == policy.Shadow {
+		what += ", which was only counted (shadow),"
+	}
 	switch r.stand {
 	case ended:
 		receipt := e.receipt(r, ReceiptExpired)
-		receipt.Sentence = fmt.Sprintf("The drop of %s %s ended at %s: %s.", target(r.drop), e.at(), clock(r.drop.Until), met)
+		receipt.Sentence = fmt.Sprintf("%s ended at %s: %s.", what, clock(r.drop.Until), met)
 		e.tell(receipt, now)
 	case removed, pending:
 		receipt := e.receipt(r, ReceiptRemoved)
 		receipt.Guard = r.drop.Guard
-		receipt.Sentence = fmt.Sprintf("The drop of %s %s was removed: %s.", target(r.drop), e.at(), met)
+		receipt.Sentence = fmt.Sprintf("%s was removed: %s.", what, met)
 		e.tell(receipt, now)
 	}
 }
