@@ -33,8 +33,8 @@ func (c *Config) Bytes() int {
 	return scan + victims + normals + tools
 }
 
-// All returns the analyzers, in the order in which they judge an epoch.
-func All(cfg Config) []Analyzer {
+// All returns the analyzers, in the order in which they judge an epoch. They share the site.
+func All(cfg Config, site *Site) []Analyzer {
 	return []Analyzer{
 		NewScan(cfg.Scan),
 		NewFlood(cfg.Flood),

@@ -63,7 +63,7 @@ func TestFinishTells(t *testing.T) {
 	})
 
 	t.Run("before any epoch", func(t *testing.T) {
-		for _, a := range All(Defaults()) {
+		for _, a := range All(Defaults(), NewSite(nil, nil)) {
 			a.Finish(func(f *Finding) { t.Errorf("%s: %+v", a.Name(), f) })
 		}
 	})

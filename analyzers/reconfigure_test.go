@@ -28,11 +28,11 @@ func TestReconfigureEach(t *testing.T) {
 				if err := cfg.Check(); err != nil {
 					t.Fatal(err)
 				}
-				running := All(small())
+				running := All(small(), NewSite(nil, nil))
 				restart := Reconfigure(running, cfg)
-				want := All(cfg)
+				want := All(cfg, NewSite(nil, nil))
 				if slices.Contains(sizes, name) {
-					want = All(small())
+					want = All(small(), NewSite(nil, nil))
 					named = append(named, restart...)
 				} else if len(restart) > 0 {
 					t.Errorf("%v need a restart", restart)
@@ -48,7 +48,7 @@ func TestReconfigureEach(t *testing.T) {
 	if !slices.Equal(named, sizes) {
 		t.Errorf("need a restart: %v, want %v", named, sizes)
 	}
-	if restart := Reconfigure(All(Defaults()), Defaults()); len(restart) > 0 {
+	if restart := Reconfigure(All(Defaults(), NewSite(nil, nil)), Defaults()); len(restart) > 0 {
 		t.Errorf("nothing differs, and %v need a restart", restart)
 	}
 }

@@ -31,6 +31,7 @@ type Config struct {
 	Tally     tally.Config
 	Alert     alert.Config
 	Analyzers []analyzers.Analyzer
+	Site      *analyzers.Site           // what the analyzers share; nil: they share nothing
 	Keep      func(*decode.Packet) bool // nil: every packet; false: the packet is as if it had not been captured
 	Outer     bool                      // track the outer connections of UDP tunnels for Records, too
 }

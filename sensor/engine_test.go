@@ -13,9 +13,10 @@ import (
 
 // config is the engine's configuration by default.
 func config(workers int) Config {
+	site := analyzers.NewSite(nil, nil)
 	return Config{
 		Workers: workers, Conn: conn.Defaults(), Tally: tally.Defaults(), Alert: alert.Defaults(),
-		Analyzers: analyzers.All(analyzers.Defaults()),
+		Analyzers: analyzers.All(analyzers.Defaults(), site), Site: site,
 	}
 }
 

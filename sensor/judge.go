@@ -81,6 +81,9 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 			a.Judge(e, j.found)
 		}
 	}
+	if site := j.e.cfg.Site; site != nil {
+		site.Baseline.Advance(e.End())
+	}
 	j.alerts.Advance(e.End(), j.emit)
 }
 
@@ -96,7 +99,15 @@ func (j *judge) tellPeers(peers []tally.Peer) {
 	j.e.sinks.Established(j.peers)
 }
 
-func (j *judge) found(f *analyzers.Finding) { j.alerts.Add(f) }
+// alarming is the least score of a finding whose parties nobody learns from: low severity.
+const alarming = 25
+
+func (j *judge) found(f *analyzers.Finding) {
+	if site := j.e.cfg.Site; site != nil && min(f.Score, f.MaxScore) >= alarming {
+		site.Alarm(f)
+	}
+	j.alerts.Add(f)
+}
 
 func (j *judge) emit(a *alert.Alert) {
 	j.summary.Alerts[a.State]++

@@ -56,7 +56,7 @@ func TestSoak(t *testing.T) {
 
 // soak pipes generated traffic through an engine, so that no file has to hold it.
 func soak(t *testing.T, kind string) (alerts []*alert.Alert) {
-	cfg := Config{Conn: conn.Defaults(), Tally: tally.Defaults(), Alert: alert.Defaults(), Analyzers: analyzers.All(analyzers.Defaults())}
+	cfg := config(0)
 	e, err := New(cfg, Sinks{Alert: func(a *alert.Alert) { one := *a; alerts = append(alerts, &one) }})
 	if err != nil {
 		t.Fatal(err)

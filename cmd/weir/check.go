@@ -42,12 +42,13 @@ type share struct{ name, size string }
 // shares are the parts of memory_mib, and what they leave.
 func (c *config) shares() []share {
 	found, tables := c.Analyzers.Bytes(), c.liveTables(1, cores())
-	left := c.MemoryMiB<<20 - tables - found - c.Policy.Bytes() - goHeap
+	left := c.MemoryMiB<<20 - tables - found - c.Baseline.Bytes() - c.Policy.Bytes() - goHeap
 	return []share{
 		{"connections", mebibytes(c.Connections.Bytes())},
 		{"tally", mebibytes(c.Tally.Bytes(sensor.Sets(true)))},
 		{"rings", fmt.Sprintf("%d MiB an interface", c.Capture.RingMiB)},
 		{"analyzers", mebibytes(found)},
+		{"baseline", mebibytes(c.Baseline.Bytes())},
 		{"policy", mebibytes(c.Policy.Bytes())},
 		{"engine", mebibytes(goHeap) + " at least"},
 		{"memory_mib", fmt.Sprintf("%d MiB, of which %s are free with one interface", c.MemoryMiB, mebibytes(left))},

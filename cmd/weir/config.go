@@ -19,6 +19,7 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 
 	"weir/analyzers"
+	"weir/analyzers/baseline"
 	"weir/analyzers/context"
 	"weir/analyzers/tally"
 	"weir/decode"
@@ -45,6 +46,7 @@ type config struct {
 	Connections conn.Config        `yaml:"connections"`
 	Tally       tally.Config       `yaml:"tally"`
 	Analyzers   analyzers.Config   `yaml:"analyzers"`
+	Baseline    baseline.Config    `yaml:"baseline"`
 	Alerts      alert.Config       `yaml:"alerts"`
 	Networks    context.Config     `yaml:"networks"`
 	Policy      policy.Config      `yaml:"policy"`
@@ -64,12 +66,13 @@ func defaults() config {
 	alerts.Sensor = "" // the command's business
 	return config{
 		Site:        "default",
-		MemoryMiB:   768,
+		MemoryMiB:   1024,
 		Privacy:     "openings",
 		Capture:     capture.LiveDefaults(),
 		Connections: conn.Defaults(),
 		Tally:       tally.Defaults(),
 		Analyzers:   analyzers.Defaults(),
+		Baseline:    baseline.Defaults(),
 		Alerts:      alerts,
 		Policy:      policy.Defaults(),
 		Gate:        enforce.Defaults(),
@@ -159,7 +162,7 @@ const (
 
 // check tells which setting cannot be.
 func (c *config) check() error {
-	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check(),
+	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Baseline.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check(),
 		c.Networks.Check(), c.Policy.Check(), c.Gate.Check(), c.Policy.CheckLists(c.listNames()), c.checkOrigins()); err != nil {
 		return err
 	}
@@ -249,8 +252,8 @@ func (c *config) checkLive(interfaces, workers int) error {
 
 // room tells whether there is memory for tables of so many bytes and all else.
 func (c *config) room(tables int) error {
-	if need := tables + c.Analyzers.Bytes() + goHeap; need > c.MemoryMiB<<20 {
-		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink capture, connections, tally, analyzers or policy", c.MemoryMiB, need>>20+1)
+	if need := tables + c.Analyzers.Bytes() + c.Baseline.Bytes() + goHeap; need > c.MemoryMiB<<20 {
+		return fmt.Errorf("memory_mib is %d: the tables need %d at least; raise it or shrink capture, connections, tally, analyzers, baseline or policy", c.MemoryMiB, need>>20+1)
 	}
 	return nil
 }
@@ -270,7 +273,7 @@ func cores() int { return min(runtime.GOMAXPROCS(0), sensor.MaxWorkers) }
 // hash identifies the settings in alerts: 12 hex digits of the SHA-256 of the canonical form of those that decide what is
 // found.
 func (c *config) hash() (string, error) {
-	text, err := yaml.Marshal([]any{c.Filter, c.Connections, c.Tally, c.Analyzers, c.Alerts})
+	text, err := yaml.Marshal([]any{c.Filter, c.Privacy, c.Connections, c.Tally, c.Analyzers, c.Baseline, c.Networks, c.Alerts})
 	if err != nil {
 		return "", err
 	}
@@ -278,15 +281,23 @@ func (c *config) hash() (string, error) {
 	return hex.EncodeToString(sum[:6]), nil
 }
 
-// engine is the engine's configuration for tables of so many bytes. It also tells the Go runtime its share of the memory:
-// the limit less the tables, which are off its heap.
-func (c *config) engine(tables int) (sensor.Config, error) {
+// engine is the engine's configuration for tables of so many bytes, and the baseline that it starts from (nil: none). It also
+// tells the Go runtime its share of the memory: the limit less the tables, which are off its heap.
+func (c *config) engine(tables int, store *baseline.Store) (sensor.Config, error) {
 	hash, err := c.hash()
 	if err != nil {
 		return sensor.Config{}, err
 	}
 	debug.SetMemoryLimit(int64(c.MemoryMiB<<20 - tables))
-	out := sensor.Config{Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers)}
+	networks, err := c.readNetworks()
+	if err != nil {
+		return sensor.Config{}, err
+	}
+	if store == nil {
+		store = baseline.New(c.Baseline)
+	}
+	site := analyzers.NewSite(networks, store)
+	out := sensor.Config{Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers, site), Site: site}
 	out.Alert.Hash = hash
 	return out, nil
 }

@@ -54,7 +54,7 @@ func (c *replayCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	cfg, err := settings.engine(settings.replayTables())
+	cfg, err := settings.engine(settings.replayTables(), nil)
 	if err != nil {
 		return err
 	}

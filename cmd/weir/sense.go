@@ -268,7 +268,7 @@ func (s *sensing) start(f *filter.Filter) error {
 	if r.live, err = openLive(live, s.cmd.Interface, s.cmd.workers(), f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
 		return err
 	}
-	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface), r.live.Workers()))
+	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface), r.live.Workers()), nil)
 	if err != nil {
 		return errors.Join(err, r.live.Close())
 	}

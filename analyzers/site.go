@@ -1,0 +1,140 @@
+package analyzers
+
+import (
+	"net/netip"
+
+	"weir/analyzers/baseline"
+	"weir/analyzers/context"
+	"weir/analyzers/tally"
+)
+
+// Site is what all analyzers share besides the epochs. One goroutine at a time: the judge's.
+type Site struct {
+	Networks *context.Networks // never nil; replaced between epochs
+	Baseline *baseline.Store   // never nil
+
+	alarmed map[Party]int64 // until when, ns
+}
+
+// maxAlarmed bounds what is remembered of alarms; with more of them, those that lapse first are forgotten.
+const maxAlarmed = 1 << 14
+
+// NewSite makes a Site; nil stands for networks of the defaults, or for a baseline that knows nothing yet.
+func NewSite(networks *context.Networks, store *baseline.Store) *Site {
+	if networks == nil {
+		networks = context.New(context.Config{}, nil, nil)
+	}
+	if store == nil {
+		store = baseline.New(baseline.Defaults())
+	}
+	return &Site{Networks: networks, Baseline: store, alarmed: map[Party]int64{}}
+}
+
+// Alarm notes that a finding named its parties: until it may be quiet, nobody learns what they do for normal.
+func (s *Site) Alarm(f *Finding) {
+	until := f.Time + f.Quiet
+	for _, p := range [...]Party{f.Victim, f.Subject} {
+		if !p.Prefix.IsValid() {
+			continue
+		}
+		p.ReturnPath = false
+		if _, known := s.alarmed[p]; !known && len(s.alarmed) >= maxAlarmed {
+			s.forget(f.Time)
+		}
+		s.alarmed[p] = max(s.alarmed[p], until)
+	}
+}
+
+// forget drops alarms that have lapsed; if there are none, all of them that lapse before the median would cost a sort, so all
+// go: learning goes on a little early.
+func (s *Site) forget(now int64) {
+	for p, until := range s.alarmed {
+		if until <= now {
+			delete(s.alarmed, p)
+		}
+	}
+	if len(s.alarmed) >= maxAlarmed {
+		clear(s.alarmed)
+	}
+}
+
+// Alarmed reports whether an address, or one of its services (port 0: the address alone), is party to a finding that is not
+// over.
+func (s *Site) Alarmed(addr netip.Addr, port uint16, proto uint8, now int64) bool {
+	if len(s.alarmed) == 0 {
+		return false
+	}
+	host := Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())}
+	if s.alarmed[host] > now {
+		return true
+	}
+	host.Port, host.Proto = port, proto
+	return port != 0 && s.alarmed[host] > now
+}
+
+// Inside reports whether an address is of the site's own networks.
+func (s *Site) Inside(addr netip.Addr) bool { return s.Networks.Is(context.Inside, addr) }
+
+// seconds adds up what ticks tell of keys to whole seconds, and hands a second's keys over during the next one, a tenth a tick:
+// no tick does the work of ten. Bounded; what comes when it is full is counted in Lost.
+type seconds[K comparable, V any] struct {
+	Lost  uint64
+	most  int
+	now   int64 // number of the second that is being filled
+	place map[K]int
+	fill  []secondEntry[K, V]
+	done  []secondEntry[K, V] // of the second before
+	at    int
+	of    int64 // the second of done
+}
+
+type secondEntry[K comparable, V any] struct {
+	key   K
+	value V
+}
+
+func newSeconds[K comparable, V any](most int) *seconds[K, V] {
+	return &seconds[K, V]{most: most, place: map[K]int{}}
+}
+
+// turn begins a tick: entries of the last second whose turn it is are yielded, in the order in which they were made. Call it
+// before the first at of the tick. The pointers are valid during the call.
+func (s *seconds[K, V]) turn(e *tally.Epoch, yield func(second int64, k *K, v *V)) {
+	if second := e.Tick / 10; second != s.now {
+		s.hand(len(s.done), yield)
+		s.done, s.fill = s.fill, s.done[:0]
+		s.of, s.at, s.now = s.now, 0, second
+		clear(s.place)
+	}
+	s.hand((len(s.done)*int(e.Tick%10+1)+9)/10, yield)
+}
+
+func (s *seconds[K, V]) hand(to int, yield func(second int64, k *K, v *V)) {
+	for ; s.at < to; s.at++ {
+		yield(s.of, &s.done[s.at].key, &s.done[s.at].value)
+	}
+}
+
+// add is the entry of a key in this second, made if it is new; nil if there is no room. Valid until the next call.
+func (s *seconds[K, V]) add(k K) *V {
+	if i, ok := s.place[k]; ok {
+		return &s.fill[i].value
+	}
+	if len(s.fill) >= s.most {
+		s.Lost++
+		return nil
+	}
+	s.place[k] = len(s.fill)
+	s.fill = append(s.fill, secondEntry[K, V]{key: k})
+	return &s.fill[len(s.fill)-1].value
+}
+
+// flush hands over all that is left: for Finish.
+func (s *seconds[K, V]) flush(yield func(second int64, k *K, v *V)) {
+	s.hand(len(s.done), yield)
+	s.done, s.fill = s.fill, s.done[:0]
+	s.of, s.at = s.now, 0
+	clear(s.place)
+	s.hand(len(s.done), yield)
+}
+
