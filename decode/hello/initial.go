@@ -16,11 +16,11 @@ const (
 	sampleSize = 16
 )
 
-// protection is what the keys of a version are made with: salt and the labels of client secret, key, IV and header
-// protection, each as an HkdfLabel (RFC 8446, section 7.1).
+// protection is what the keys of a version are made with: salt and the labels of key, IV and header protection, each as an
+// HkdfLabel (RFC 8446, section 7.1).
 type protection struct {
-	salt                    [20]byte
-	secret, key, iv, header []byte
+	salt            [20]byte
+	key, iv, header []byte
 }
 
 var protections = map[uint32]*protection{
@@ -28,7 +28,6 @@ var protections = map[uint32]*protection{
 		salt: [20]byte{
 			0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a,
 		},
-		secret: label("client in", sha256.Size),
 		key:    label("quic key", keySize),
 		iv:     label("quic iv", nonceSize),
 		header: label("quic hp", keySize),
@@ -37,12 +36,14 @@ var protections = map[uint32]*protection{
 		salt: [20]byte{
 			0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0xa6, 0xdb, 0x81, 0x93, 0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb, 0xf9, 0xbd, 0x2e, 0xd9,
 		},
-		secret: label("client in", sha256.Size),
 		key:    label("quicv2 key", keySize),
 		iv:     label("quicv2 iv", nonceSize),
 		header: label("quicv2 hp", keySize),
 	},
 }
+
+// secrets are the labels of the secrets of a client and of a server.
+var secrets = map[bool][]byte{false: label("client in", sha256.Size), true: label("server in", sha256.Size)}
 
 // label is the HkdfLabel of a word, for size bytes, without a context, and behind it the counter 1 of HKDF-Expand: as no key here
 // is longer than a hash, one block is all there is.
@@ -51,9 +52,10 @@ func label(word string, size byte) []byte {
 	return append(append([]byte{0, size, byte(len(word))}, word...), 0, 1)
 }
 
-// initialKeys are those of a client, of one version and connection id.
+// initialKeys are those of one side, for a version and connection id.
 type initialKeys struct {
 	version uint32
+	server  bool
 	id      [maxConnID]byte
 	idLen   int
 	aead    cipher.AEAD
@@ -61,10 +63,10 @@ type initialKeys struct {
 	iv      [nonceSize]byte
 }
 
-// derive makes the keys that protect what a client sends to a connection id. The last ones are kept: the second datagram of a
-// hello has the same.
-func (k *initialKeys) derive(version uint32, id []byte) bool {
-	if k.aead != nil && k.version == version && bytes.Equal(k.id[:k.idLen], id) {
+// derive makes the keys of a side from the connection id of the client's first packet. The last ones are kept: the second
+// datagram of a hello has the same.
+func (k *initialKeys) derive(version uint32, id []byte, server bool) bool {
+	if k.aead != nil && k.version == version && k.server == server && bytes.Equal(k.id[:k.idLen], id) {
 		return true
 	}
 	p := protections[version]
@@ -72,7 +74,7 @@ func (k *initialKeys) derive(version uint32, id []byte) bool {
 		return false
 	}
 	initial := mac(p.salt[:], id)
-	secret := mac(initial[:], p.secret)
+	secret := mac(initial[:], secrets[server])
 	key, iv, header := mac(secret[:], p.key), mac(secret[:], p.iv), mac(secret[:], p.header)
 	block, err := aes.NewCipher(key[:keySize])
 	if err != nil {
@@ -84,7 +86,7 @@ func (k *initialKeys) derive(version uint32, id []byte) bool {
 	if k.aead, err = cipher.NewGCM(block); err != nil {
 		return false
 	}
-	k.version, k.idLen = version, copy(k.id[:], id)
+	k.version, k.server, k.idLen = version, server, copy(k.id[:], id)
 	copy(k.iv[:], iv[:])
 	return true
 }
@@ -106,12 +108,12 @@ func mac(key, message []byte) [sha256.Size]byte {
 }
 
 // open removes header protection and decrypts (RFC 9001, sections 5.3 and 5.4). The plain bytes are o's, until the next.
-func (o *Opener) open(p *packet) ([]byte, bool) {
+func (o *Opener) open(p *packet, id []byte, server bool) ([]byte, bool) {
 	const longest = 4 // bytes of a packet number; the sample stands behind the longest
 	if len(p.payload) < longest+sampleSize || len(p.payload) > maxPacket || len(p.header)+longest > maxHeader {
 		return nil, false
 	}
-	if !o.keys.derive(p.Version, p.Destination) {
+	if !o.keys.derive(p.Version, id, server) {
 		return nil, false
 	}
 	o.keys.header.Encrypt(o.mask[:], p.payload[longest:longest+sampleSize])

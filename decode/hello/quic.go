@@ -54,7 +54,7 @@ func isQUIC(b []byte) bool {
 // maxCoalesced is how many packets of one datagram are looked at: Initial, 0-RTT, Handshake and one more of each.
 const maxCoalesced = 6
 
-// Opener opens the Initial packets of clients. 3 KiB; keep one and use it again. The zero Opener is ready.
+// Opener opens Initial packets. 3 KiB; keep one and use it again. The zero Opener is ready.
 type Opener struct {
 	keys   initialKeys
 	mask   [sampleSize]byte
@@ -72,34 +72,52 @@ const (
 // Initial opens the Initial packets in a client's datagram and writes their CRYPTO bytes to their places in buf, of which it uses
 // at most MaxOpening bytes; c keeps which places are filled. Both are the caller's, from datagram to datagram.
 //
-// Done: buf[:c.Len()] is a whole handshake message, or buf is full; ClientHello.ParseMessage reads it. NeedMore: a later
-// datagram of the client must bring the rest. NotThis: no Initial packet of a known version, or none that opens; the keys come
-// from the connection id of the client's first, so that it is so with a server's packets and with those that a client sends
-// after the answer.
+// Done: buf[:c.Len()] begins with a whole handshake message, or buf is full; ClientHello.ParseMessage reads it. NeedMore: a
+// later datagram of the client must bring the rest. NotThis: no Initial packet of a known version, or none that opens. Keys
+// come from the connection id of the client's first packet: those that a client sends after the answer go to another id, and
+// do not open.
 //
-// About 7 µs and 3 allocations (1.8 KB) for a datagram of 1,200 bytes, 2 µs and none for a second one: whoever may be flooded limits how many are opened.
+// 7 µs and 3 allocations (1.8 KB) for a datagram of 1,200 bytes, 2 µs and none for a second one to the same id: whoever may
+// be flooded limits how many are opened.
 func (o *Opener) Initial(c *Crypto, datagram, buf []byte) Status {
-	opened := false
+	l, ok := ParseLong(datagram)
+	if !ok {
+		return NotThis
+	}
+	return o.initial(c, datagram, buf, l.Destination, false)
+}
+
+// Answer does the same with a server's datagram; client is the Destination of the client's first, whose keys it has. What
+// comes is a ServerHello, for ServerHello.ParseMessage.
+func (o *Opener) Answer(c *Crypto, datagram, client, buf []byte) Status {
+	if len(client) > maxConnID {
+		return NotThis
+	}
+	return o.initial(c, datagram, buf, client, true)
+}
+
+func (o *Opener) initial(c *Crypto, datagram, buf, id []byte, server bool) Status {
+	opened, message := false, byte(typeClientHello)
+	if server {
+		message = typeServerHello
+	}
 	for range maxCoalesced {
 		p := packet{cursor: cursor{b: datagram}}
 		if !p.read(datagram) {
 			break
 		}
-		datagram = p.b
-		if !p.Initial {
+		if datagram = p.b; !p.Initial {
 			continue
 		}
-		plain, ok := o.open(&p)
+		plain, ok := o.open(&p, id, server)
 		if !ok {
 			break
 		}
 		opened = true
-		if !frames(plain, c, buf) {
-			return NotThis
-		}
+		frames(plain, c, buf)
 	}
 	switch {
-	case !opened:
+	case !opened || c.Len() > 0 && buf[0] != message:
 		return NotThis
 	case c.whole(buf):
 		return Done
@@ -149,7 +167,7 @@ func (c *cursor) varint() int {
 	return int(n) // 62 bits
 }
 
-// Frames that a client's Initial may hold (RFC 9000, sections 12.4 and 19).
+// Frames that an Initial packet may hold (RFC 9000, sections 12.4 and 19).
 const (
 	framePadding = 0x00
 	framePing    = 0x01
@@ -161,13 +179,12 @@ const (
 // maxFrames bounds the frames of a packet, runs of padding counted as one. Chrome scatters a hello over some thirty.
 const maxFrames = 256
 
-// frames reads the frames of an opened packet up to the first that is no part of a handshake's beginning. False if the CRYPTO
-// stream is no ClientHello.
-func frames(plain []byte, c *Crypto, buf []byte) bool {
+// frames reads the frames of an opened packet, up to the first that is no part of a handshake's beginning.
+func frames(plain []byte, c *Crypto, buf []byte) {
 	in := cursor{b: plain}
 	for range maxFrames {
 		if len(in.b) == 0 {
-			break
+			return
 		}
 		switch kind := in.u8(); kind {
 		case framePadding:
@@ -179,10 +196,9 @@ func frames(plain []byte, c *Crypto, buf []byte) bool {
 			offset := in.varint()
 			c.add(offset, in.take(in.varint()), buf)
 		default:
-			in.b = nil
+			return
 		}
 	}
-	return c.Len() == 0 || buf[0] == typeClientHello
 }
 
 // acks steps over an ACK frame (RFC 9000, section 19.3).
@@ -202,7 +218,7 @@ func (c *cursor) acks(ecn bool) {
 	}
 }
 
-// Crypto says which bytes of a client's CRYPTO stream have come. 68 bytes, pointer-free; the zero Crypto is empty.
+// Crypto says which bytes of a CRYPTO stream have come. 68 bytes, pointer-free; the zero Crypto is empty.
 type Crypto struct {
 	spans [maxSpans]span // apart from one another, in order
 	n     uint16

@@ -16,8 +16,24 @@ var retryRandom = []byte("\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x
 // Parse reads a ServerHello in TLS records at the start of b, the bytes from the server.
 func (h *ServerHello) Parse(b []byte) (Status, int) {
 	h.reset()
-	h.Cipher, h.Version, h.Retry = 0, 0, false
 	message, st, want := h.message(b, typeServerHello)
+	return h.body(message, st, want)
+}
+
+// ParseMessage reads a ServerHello that came without records, as CRYPTO frames of QUIC hold it.
+func (h *ServerHello) ParseMessage(message []byte) (Status, int) {
+	h.reset()
+	st, want := h.handshake(message, typeServerHello)
+	return h.body(message, st, want)
+}
+
+func (h *ServerHello) reset() {
+	h.Hello.reset()
+	h.Cipher, h.Version, h.Retry = 0, 0, false
+}
+
+// body reads a message as far as there is of it.
+func (h *ServerHello) body(message []byte, st Status, want int) (Status, int) {
 	if st == NotThis || len(message) < messageHeader {
 		return st, want
 	}
