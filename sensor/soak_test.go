@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"weir/analyzers"
 	"weir/analyzers/tally"
 	"weir/decode/conn"
 	"weir/sensor/alert"
