@@ -48,9 +48,10 @@ type Store struct {
 	spreadH  int32
 	seen     seen
 	stats    Stats
-	since    int64 // ns
-	now      int64 // second
-	resumed  int64 // second since which the sensor looks
+	since    int64  // ns
+	now      int64  // second
+	resumed  int64  // second since which the sensor looks
+	era      uint32 // counts the times it began to look
 	started  bool
 	sweep    int32
 }
@@ -78,6 +79,7 @@ func (s *Store) observe(now int64) {
 	}
 	if !s.started || sec-s.now > jump {
 		s.resumed = sec
+		s.era++
 		if s.since == 0 {
 			s.since = now
 		}
@@ -90,7 +92,12 @@ func (s *Store) observe(now int64) {
 // until the next call. 100 ns when the key is in the cache.
 func (s *Store) Series(k Key, now int64) *Series {
 	s.observe(now)
-	id := s.table.find(&k)
+	return s.place(&k)
+}
+
+// place finds or makes a series.
+func (s *Store) place(k *Key) *Series {
+	id := s.table.find(k)
 	if id != none {
 		return s.at(id)
 	}
@@ -98,7 +105,7 @@ func (s *Store) Series(k Key, now int64) *Series {
 		s.stats.Evicted++
 		s.drop(s.least())
 	}
-	id = s.table.add(&k)
+	id = s.table.add(k)
 	for int(id)/chunk >= len(s.series) {
 		s.series = append(s.series, make([]Series, chunk))
 	}
@@ -211,11 +218,15 @@ func (s *Store) leastProfile(r *Series) int32 {
 	return best
 }
 
-// Spread returns the distribution of a key over its sources, made if it is new. When there are too many the one goes that was
-// made first and has too few values, or of the next few the one that was used longest ago.
+// Spread returns the distribution of a key over its sources, made if it is new. When there are too many, of the next few the one
+// goes that was used longest ago.
 func (s *Store) Spread(k Key, now int64) *Spread {
 	s.observe(now)
-	id := s.spreadAt.find(&k)
+	return s.placeSpread(&k)
+}
+
+func (s *Store) placeSpread(k *Key) *Spread {
+	id := s.spreadAt.find(k)
 	if id != none {
 		return s.spread(id)
 	}
@@ -223,7 +234,7 @@ func (s *Store) Spread(k Key, now int64) *Spread {
 		s.stats.SpreadsEvicted++
 		s.spreadAt.remove(s.leastSpread())
 	}
-	id = s.spreadAt.add(&k)
+	id = s.spreadAt.add(k)
 	for int(id)/chunk >= len(s.spreads) {
 		s.spreads = append(s.spreads, make([]Spread, chunk))
 	}

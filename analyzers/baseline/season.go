@@ -40,7 +40,7 @@ type anchor struct {
 
 // close takes in an hour.
 func (a *anchor) close(hour int64, mean, variance, growth float64) {
-	if a.hours == 0 {
+	if a.dayHours == 0 || hour < a.dayFrom {
 		a.dayFrom = hour
 	}
 	a.hours++
@@ -58,7 +58,7 @@ func (a *anchor) close(hour int64, mean, variance, growth float64) {
 	} else {
 		a.mean, a.variance, a.warm = mean, variance, true
 	}
-	a.daySum, a.dayVar, a.dayHours, a.dayFrom = 0, 0, 0, hour+1
+	a.daySum, a.dayVar, a.dayHours = 0, 0, 0
 }
 
 // follow moves a value towards another, by at most a factor.

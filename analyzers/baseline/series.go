@@ -24,7 +24,8 @@ type Series struct {
 	values  uint32  // that were not zero, in all
 	place   int32   // in the store
 	profile int32
-	samples bool // LearnSample: quiet seconds are not zeros
+	era     uint32 // Store.era up to which last counts
+	samples bool   // LearnSample: quiet seconds are not zeros
 	begun   bool
 	frozen  bool
 	pinned  bool
@@ -39,6 +40,7 @@ func (r *Series) Learn(now int64, value float64) {
 	}
 	sec := floorDiv(now, second)
 	r.settle(sec)
+	r.lookUp(sec)
 	r.fold(sec, r.clip(value))
 }
 
@@ -46,7 +48,7 @@ func (r *Series) Learn(now int64, value float64) {
 // that was started under attack is not taken for normal. It tells whether the value was taken.
 func (r *Series) LearnBelow(now int64, value, floor float64) bool {
 	if !r.frozen && value > floor && !r.warm() {
-		if mean, _, _ := r.Normal(now).known(); !(value <= r.store.cfg.Multiplier*mean) {
+		if mean, _, _ := r.Normal(now).Expected(); !(value <= r.store.cfg.Multiplier*mean) {
 			r.settle(floorDiv(now, second))
 			r.last = max(r.last, floorDiv(now, second))
 			r.held++
@@ -87,8 +89,9 @@ func (r *Series) Thaw(now int64) {
 	r.frozen = false
 	sec := floorDiv(now, second)
 	if r.begun {
-		r.last = max(r.last, sec-1)
-		r.roll.part = max(r.roll.part, floorDiv(sec, r.store.span))
+		r.last = sec
+		r.roll.part = floorDiv(sec, r.store.span)
+		r.era = r.store.era
 	}
 }
 
@@ -123,7 +126,7 @@ func (r *Series) settle(sec int64) {
 	if r.frozen || !r.begun {
 		return
 	}
-	if r.last < r.store.resumed { // the sensor did not look
+	if r.era != r.store.era { // the sensor did not look
 		r.resume()
 	}
 	if r.samples || sec-r.last <= 1 {
@@ -142,19 +145,25 @@ func (r *Series) settle(sec int64) {
 	r.last = last
 }
 
-// resume goes on after a time in which the sensor did not look: after more than a window the rolling mean begins anew.
+// resume goes on after a time in which the sensor did not look (or with files that are older than what was learned): after more
+// than a window the rolling mean begins anew.
 func (r *Series) resume() {
-	if r.store.resumed-r.last > windowParts*r.store.span {
-		r.roll, r.begin = window{}, r.store.resumed
+	s := r.store
+	r.era = s.era
+	if gap := s.resumed - r.last; gap > windowParts*s.span || gap < -windowParts*s.span {
+		r.roll, r.begin = window{}, s.resumed
 	}
-	r.last = r.store.resumed
+	if hour := floorDiv(s.resumed, hourSeconds); hour < r.hour.hour {
+		r.enter(hour)
+	}
+	r.begin, r.active, r.last = min(r.begin, s.resumed), min(r.active, s.resumed), s.resumed
+	r.roll.part = min(r.roll.part, floorDiv(s.resumed, s.span))
 }
 
 // fold takes in the value of a second.
 func (r *Series) fold(sec int64, value float64) {
 	if !r.begun {
-		r.begun = true
-		r.begin = sec
+		r.begun, r.begin, r.era = true, sec, r.store.era
 	}
 	r.last = max(r.last, sec)
 	r.roll.advance(floorDiv(sec, r.store.span))
@@ -178,7 +187,7 @@ func (r *Series) fold(sec int64, value float64) {
 
 // enter goes on to an hour; the one before is learned.
 func (r *Series) enter(hour int64) {
-	if hour <= r.hour.hour && r.hour.n > 0 {
+	if hour == r.hour.hour {
 		return
 	}
 	if r.hour.n > 0 {
@@ -212,8 +221,7 @@ func (r *Series) clip(value float64) float64 {
 	if !r.warm() || r.quant.n < clipSamples {
 		return value
 	}
-	n := r.rolling()
-	mean, stddev, _ := n.Expected()
+	mean, stddev, _ := r.rolling().Expected()
 	if value <= float64(r.store.cfg.Multiplier*mean) {
 		return value
 	}

@@ -28,6 +28,11 @@ func (w *window) advance(part int64) {
 		w.open = (w.open + 1) % windowParts
 		w.sum[w.open], w.sq[w.open], w.n[w.open] = 0, 0, 0
 	}
+	w.addUp()
+}
+
+// addUp adds the closed parts up.
+func (w *window) addUp() {
 	w.oldSum, w.oldSq, w.oldN = 0, 0, 0
 	for i := range w.sum {
 		if i != int(w.open) {
