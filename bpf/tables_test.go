@@ -58,6 +58,16 @@ func TestLoad(t *testing.T) {
 		put(t, g, list)
 		took := time.Since(begin)
 		heap = heapInUse() - heap
+		for range 2 { // others may have had the processors
+			if took > c.most {
+				if err := g.Clear(); err != nil {
+					t.Fatal(err)
+				}
+				begin = time.Now()
+				put(t, g, list)
+				took = min(took, time.Since(begin))
+			}
+		}
 		runtime.KeepAlive(list)
 		begin = time.Now()
 		n := 0
@@ -666,8 +676,12 @@ func TestClock(t *testing.T) {
 	if d := int64(k - Now()); d < 89e9 || d > 91e9 {
 		t.Errorf("90 seconds are %d ns", d)
 	}
-	if d := k.Unix().Sub(at).Abs(); d > 50*time.Millisecond {
-		t.Errorf("there and back: %v off", d)
+	off := k.Unix().Sub(at).Abs()
+	for range 5 { // two clocks are read one after the other, and between them something else may run
+		off = min(off, FromUnix(at).Unix().Sub(at).Abs())
+	}
+	if off > 50*time.Millisecond {
+		t.Errorf("there and back: %v off", off)
 	}
 	if k := FromUnix(time.Unix(0, 0)); k != 0 {
 		t.Errorf("1970 is %d", k)

@@ -37,7 +37,7 @@ func TestChaosBusLoss(t *testing.T) {
 	})
 	w.awaitValue(t, 0, "weir_bus_connected")
 	time.Sleep(time.Until(until.Add(1500 * time.Millisecond)))
-	if late := f.first(other(0), begun).Sub(until); late < -100*time.Millisecond || late > 1100*time.Millisecond {
+	if late := f.first(other(0), begun).Sub(until); late < -100*time.Millisecond || late > lapse {
 		t.Errorf("a drop lapsed %v after its end", late)
 	}
 	w.awaitValue(t, 2, "weir_gate_drops_enforced")
@@ -136,7 +136,7 @@ func TestChaosBucket(t *testing.T) {
 		before := sumOf(w.scrape(t), "weir_refusals_total", label...)
 		c.do()
 		w.awaitValue(t, before+1, "weir_refusals_total", label...)
-		soon(t, c.name+": it is written again", 3*time.Second, func() bool { return sameBody(current(), good) })
+		soon(t, c.name+": it is written again", 6*time.Second, func() bool { return sameBody(current(), good) })
 		b.agree(t, 2)
 	}
 
@@ -302,7 +302,7 @@ func TestChaosPanicFile(t *testing.T) {
 	if err := os.WriteFile(panicFile(b.state), []byte("stop\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "the kernel is empty", 2*time.Second, func() bool { return len(b.kernel(t)) == 0 })
+	soon(t, "the kernel is empty", 4*time.Second, func() bool { return len(b.kernel(t)) == 0 })
 	if !b.reach(t, other(0)) {
 		t.Errorf("%s cannot connect in a panic", other(0))
 	}

@@ -141,7 +141,8 @@ func (s *surge) hear(ear, n int, passed []bool, end chan struct{}) {
 	}
 }
 
-// TestRunLatency prints the distribution. An idle machine must keep to half a second, and one that others keep busy to two.
+// TestRunLatency prints the distribution. An idle machine must keep to half a second, and one that others keep busy to two: 99 of a
+// hundred floods, and of the few that are not behind the tag soak, half.
 func TestRunLatency(t *testing.T) {
 	e := newEdge(t, "wrunl", "")
 	t.Cleanup(func() {
@@ -178,12 +179,15 @@ func TestRunLatency(t *testing.T) {
 	if code := e.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("weir run ends with %d", code)
 	}
-	most := 500 * time.Millisecond
+	most, which := 500*time.Millisecond, 99
+	if len(all) < 20 { // the slowest of a few tells of the machine
+		which = 50
+	}
 	if others.share() > 0.2 {
 		most = 2 * time.Second
 	}
-	if p99 := quantile(all, 99); p99 > most {
-		t.Errorf("p99 is %v, must be at most %v", p99, most)
+	if p := quantile(all, which); p > most {
+		t.Errorf("p%v is %v, must be at most %v", which, p, most)
 	}
 }
 

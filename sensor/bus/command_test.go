@@ -96,10 +96,16 @@ func TestCommands(t *testing.T) {
 			}
 		}
 	}
-	begin := time.Now()
-	r, err = c.Ask(within(t, 5*time.Second), "one", []byte(text), 5*time.Second)
-	if d := time.Since(begin); err != nil || len(r) != 1 || string(r[0].Body) != text || d > replyQuiet {
-		t.Errorf("%+v, %v after %v", r, err, d)
+	for try := 1; ; try++ {
+		begin := time.Now()
+		r, err = c.Ask(within(t, 5*time.Second), "one", []byte(text), 5*time.Second)
+		d := time.Since(begin)
+		if err != nil || len(r) != 1 || string(r[0].Body) != text || d > replyQuiet && try == 5 {
+			t.Errorf("%+v, %v after %v", r, err, d)
+		}
+		if d <= replyQuiet || try == 5 { // a loaded machine may be slower now and then
+			break
+		}
 	}
 	r, err = c.Ask(within(t, 5*time.Second), "large", nil, 5*time.Second)
 	if err != nil || len(r) != 1 || !strings.Contains(r[0].Err, "524289 bytes") {
@@ -286,7 +292,7 @@ func TestAskAway(t *testing.T) {
 	stop(s)
 	begin := time.Now()
 	_, err := c.Ask(within(t, 5*time.Second), "c", []byte("x"), 500*time.Millisecond)
-	if d := time.Since(begin); err == nil || !errors.Is(err, errAway) || !strings.Contains(err.Error(), "nats://"+address) || d > time.Second {
+	if d := time.Since(begin); err == nil || !errors.Is(err, errAway) || !strings.Contains(err.Error(), "nats://"+address) || d > 4*time.Second {
 		t.Errorf("%v after %v", err, d)
 	}
 	t.Log(err)

@@ -542,21 +542,30 @@ func TestLiveSilence(t *testing.T) {
 	pair(t, "wcapa", "wcapb")
 	pair(t, "wcapc", "wcapd")
 	for _, names := range [][]string{{"wcapa"}, {"wcapa", "wcapc"}} {
-		c := tap(t, small(), 1, nil, names...)
-		began := time.Now()
-		time.Sleep(600 * time.Millisecond)
-		r := c.readers[0]
-		r.mu.Lock()
-		until := time.Unix(0, r.untils[len(r.untils)-1])
-		blocks, slow := len(r.untils), r.slow
-		sorted := slices.IsSorted(r.untils)
-		r.mu.Unlock()
-		behind := time.Since(until)
-		t.Logf("%v: %d blocks in %v, the longest took %v; known up to %v ago", names, blocks, time.Since(began), slow, behind)
-		if behind > 250*time.Millisecond || behind < 20*time.Millisecond || slow > 250*time.Millisecond || blocks < 8 || !sorted {
-			t.Error("too late, or too early, or it goes backwards")
+		prompt := false
+		for range 5 { // a machine with other things to do may be late now and then
+			c := tap(t, small(), 1, nil, names...)
+			began := time.Now()
+			time.Sleep(600 * time.Millisecond)
+			r := c.readers[0]
+			r.mu.Lock()
+			until := time.Unix(0, r.untils[len(r.untils)-1])
+			blocks, slow := len(r.untils), r.slow
+			sorted := slices.IsSorted(r.untils)
+			r.mu.Unlock()
+			behind := time.Since(until)
+			t.Logf("%v: %d blocks in %v, the longest took %v; known up to %v ago", names, blocks, time.Since(began), slow, behind)
+			if behind < 20*time.Millisecond || !sorted {
+				t.Error("too early, or it goes backwards")
+			}
+			c.end(t)
+			if prompt = behind <= 250*time.Millisecond && slow <= 250*time.Millisecond && blocks >= 8; prompt {
+				break
+			}
 		}
-		c.end(t)
+		if !prompt {
+			t.Errorf("%v: too late, each time", names)
+		}
 	}
 }
 
