@@ -13,8 +13,12 @@ type Site struct {
 	Networks *context.Networks // never nil; replaced between epochs
 	Baseline *baseline.Store   // never nil
 
-	alarmed map[Party]int64 // until when, ns
+	alarmed  map[Party]siteAlarm
+	flooding int64 // until when a flood may last anywhere
 }
+
+// siteAlarm is until when (ns) a party's findings may last: of any analyzer, and of flood.
+type siteAlarm struct{ any, flood int64 }
 
 // maxAlarmed bounds what is remembered of alarms; with more of them, those that lapse first are forgotten.
 const maxAlarmed = 1 << 14
@@ -27,7 +31,7 @@ func NewSite(networks *context.Networks, store *baseline.Store) *Site {
 	if store == nil {
 		store = baseline.New(baseline.Defaults())
 	}
-	return &Site{Networks: networks, Baseline: store, alarmed: map[Party]int64{}}
+	return &Site{Networks: networks, Baseline: store, alarmed: map[Party]siteAlarm{}}
 }
 
 // Alarm notes that a finding named its parties: until it may be quiet, nobody learns what they do for normal.
@@ -41,15 +45,21 @@ func (s *Site) Alarm(f *Finding) {
 		if _, known := s.alarmed[p]; !known && len(s.alarmed) >= maxAlarmed {
 			s.forget(f.Time)
 		}
-		s.alarmed[p] = max(s.alarmed[p], until)
+		a := s.alarmed[p]
+		a.any = max(a.any, until)
+		if f.Analyzer == "flood" {
+			a.flood = max(a.flood, until)
+			s.flooding = max(s.flooding, until)
+		}
+		s.alarmed[p] = a
 	}
 }
 
 // forget drops alarms that have lapsed; if there are none, all of them that lapse before the median would cost a sort, so all
 // go: learning goes on a little early.
 func (s *Site) forget(now int64) {
-	for p, until := range s.alarmed {
-		if until <= now {
+	for p, a := range s.alarmed {
+		if a.any <= now {
 			delete(s.alarmed, p)
 		}
 	}
@@ -65,12 +75,30 @@ func (s *Site) Alarmed(addr netip.Addr, port uint16, proto uint8, now int64) boo
 		return false
 	}
 	host := Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())}
-	if s.alarmed[host] > now {
+	if s.alarmed[host].any > now {
 		return true
 	}
 	host.Port, host.Proto = port, proto
-	return port != 0 && s.alarmed[host] > now
+	return port != 0 && s.alarmed[host].any > now
 }
+
+// Flooded reports whether a flood on an address, on one of its services (port 0: none) or on its /24 or /64 is told by a finding
+// that is not over.
+func (s *Site) Flooded(addr netip.Addr, port uint16, proto uint8, now int64) bool {
+	if s.flooding <= now {
+		return false
+	}
+	net, _ := addr.Prefix(map[bool]int{true: 24, false: 64}[addr.Is4()])
+	p := Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())}
+	if s.alarmed[p].flood > now || s.alarmed[Party{Prefix: net}].flood > now {
+		return true
+	}
+	p.Port, p.Proto = port, proto
+	return port != 0 && s.alarmed[p].flood > now
+}
+
+// Flooding reports whether there is a flood anywhere: what all share is not normal then.
+func (s *Site) Flooding(now int64) bool { return s.flooding > now }
 
 // Inside reports whether an address is of the site's own networks.
 func (s *Site) Inside(addr netip.Addr) bool { return s.Networks.Is(context.Inside, addr) }
@@ -137,4 +165,3 @@ func (s *seconds[K, V]) flush(yield func(second int64, k *K, v *V)) {
 	clear(s.place)
 	s.hand(len(s.done), yield)
 }
-
