@@ -151,7 +151,7 @@ func (s *Store) read(c *coder) {
 // header is what stands before the lists; it returns the span of a window's part, and whether the salt is the same.
 func (s *Store) header(c *coder) (span int64, keepSeen bool) {
 	span = s.span
-	tag := fold(s.cfg.Salt^0xa0761d6478bd642f, 0xe7037ed1a0b428db)
+	tag := s.saltTag()
 	own := tag
 	integer(c, &span, 1, 6*hourSeconds)
 	integer(c, &tag, 0, math.MaxUint64)
@@ -160,6 +160,9 @@ func (s *Store) header(c *coder) (span int64, keepSeen bool) {
 	c.base = s.now
 	return span, tag == own
 }
+
+// saltTag tells salts apart without telling them.
+func (s *Store) saltTag() uint64 { return fold(s.cfg.Salt^0xa0761d6478bd642f, 0xe7037ed1a0b428db) }
 
 // coder writes fields, or reads them with a sticky error, so that each form is told once.
 type coder struct {
