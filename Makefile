@@ -25,8 +25,8 @@ weir-pcap:
 test: packages
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
-	$(GO) test -p 1 -timeout 30m ./...
-	$(GO) test -timeout 30m -tags soak -run TestSoak -v ./sensor
+	$(GO) test -p 1 -parallel 3 -timeout 30m ./...
+	$(GO) test -timeout 30m -tags soak -run 'TestSoak(Day)?$$' -v ./sensor
 	$(GO) test -tags soak -run TestLiveClockStep ./sensor/capture
 	tools/fuzz 3s
 	$(MAKE) unit
@@ -45,8 +45,10 @@ packages:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "left out: tests that need$$missing; install with: sudo apt-get install$$missing"; fi
 
-# Live for long and under load, as root: ten minutes of everything, then half a minute at 300,000 and at a million packets a second.
+# Live for long and under load, as root: a day of event time, ten minutes of everything, then half a minute at 300,000 and at a
+# million packets a second.
 soak: packages
+	$(GO) test -tags soak -run TestSoakDayLive -count=1 -v -timeout 30m ./sensor
 	WEIR_SOAK=10m WEIR_LOAD=30s $(GO) test -tags soak -run 'TestSense(Soak|Load)|TestChaosSoak|TestRunForged' -count=1 -v -timeout 60m ./cmd/weir
 
 bench:

@@ -32,9 +32,9 @@ func TestCorpus(t *testing.T) {
 	if err != nil || len(files) < 170 {
 		t.Fatalf("%s: %d captures, %v", dir, len(files), err)
 	}
-	for _, f := range files {
+	for i, f := range files {
 		category := filepath.Base(filepath.Dir(f))
-		if category == "ground-truth" {
+		if category == "ground-truth" || testing.Short() && i%8 != 0 {
 			continue
 		}
 		t.Run(category+"/"+filepath.Base(f), func(t *testing.T) {

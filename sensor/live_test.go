@@ -156,7 +156,10 @@ func liveAlerts(t *testing.T, path string, workers int) ([]*alert.Alert, *Summar
 // nobody else accused.
 func TestLiveTruth(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	for _, in := range cases(t) {
+	for i, in := range cases(t) {
+		if testing.Short() && i%8 != 2 {
+			continue
+		}
 		dir := filepath.Dir(in)
 		name := strings.TrimPrefix(dir, "../pcaps/")
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 
 // TestStateReadWhileWritten reads the whole bucket while its keys are written again at random: each is among what is read.
 func TestStateReadWhileWritten(t *testing.T) {
-	const n = 2000
+	n := fewer(2000)
 	b := open(t, embedded(), t.TempDir())
 	defer closeBus(t, b)
 	s := b.State(keys(t))
@@ -34,8 +34,8 @@ func TestStateReadWhileWritten(t *testing.T) {
 			}
 		})
 	}
-	for range 10 {
-		reading, end := context.WithTimeout(ctx, 10*time.Second)
+	for range fewer(10) {
+		reading, end := context.WithTimeout(ctx, time.Minute)
 		seen := map[string]bool{}
 		err := s.Read(reading, func(e Signed) { seen[e.Key] = true })
 		end()

@@ -122,6 +122,14 @@ func until(t testing.TB, what string, d time.Duration, ok func() bool) {
 	}
 }
 
+// fewer is n, and in -short, as under the race detector, a quarter of it.
+func fewer(n int) int {
+	if testing.Short() {
+		return (n + 3) / 4
+	}
+	return n
+}
+
 func published(b *Bus, k Kind, n uint64) func() bool {
 	return func() bool { return b.Stats().Kinds[k].Published >= n }
 }
@@ -224,7 +232,7 @@ func checkKilled(t *testing.T, safe, ids []string, rounds int) {
 
 func TestKilledWithoutServer(t *testing.T) {
 	dir, address := t.TempDir(), freeAddress(t)
-	const rounds = 8
+	rounds := fewer(8)
 	var safe []string
 	wrote := 0 // rounds: on a slow machine a writer is killed before its first alert
 	for i := range rounds {
@@ -272,7 +280,7 @@ func TestKilledWithoutServer(t *testing.T) {
 func TestKilledWithServer(t *testing.T) {
 	s := run(t, nil)
 	dir := t.TempDir()
-	const rounds = 6
+	rounds := fewer(6)
 	var safe []string
 	for i := range rounds {
 		safe = append(safe, writeAndKill(t, dir, s.ClientURL(), i)...)
@@ -292,7 +300,7 @@ func TestKilledWithServer(t *testing.T) {
 // The server inside is killed with the process: what it acknowledged must be on its disk.
 func TestKilledEmbedded(t *testing.T) {
 	dir := t.TempDir()
-	const rounds = 6
+	rounds := fewer(6)
 	var safe []string
 	for i := range rounds {
 		safe = append(safe, writeAndKill(t, dir, "", i)...)
@@ -356,7 +364,8 @@ func TestServerRestarts(t *testing.T) {
 	s := start()
 	b := open(t, outside("nats://"+address), t.TempDir())
 	end := load(t, b, 200*time.Microsecond)
-	for range 20 {
+	restarts := fewer(20)
+	for range restarts {
 		before := b.Stats().Kinds[Alert].Published
 		until(t, "published between restarts", 10*time.Second, published(b, Alert, before+20))
 		stop(s)
@@ -373,7 +382,7 @@ func TestServerRestarts(t *testing.T) {
 			t.Errorf("%v: %d accepted, %+v", k, alerts, n)
 		}
 	}
-	if stats.Reconnects < 20 {
+	if stats.Reconnects < uint64(restarts) {
 		t.Errorf("%d reconnects", stats.Reconnects)
 	}
 	for stream, n := range map[string]int{"WEIR_ALERTS_site_2Eone": alerts, "WEIR_DROPS_site_2Eone": alerts, "WEIR_FLOWS_site_2Eone": flows} {

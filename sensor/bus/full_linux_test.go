@@ -75,6 +75,9 @@ func TestFullDisk(t *testing.T) {
 
 // The server inside is on the full disk, too, and stops storing. Once there is room again it goes on.
 func TestFullDiskEmbedded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it publishes until a disk is full")
+	}
 	t.Parallel()
 	dir := smallDisk(t, 16<<20)
 	ballast := filepath.Join(dir, "ballast")

@@ -401,6 +401,9 @@ func TestStateOfCluster(t *testing.T) {
 
 // The bucket has its room though the streams are full, and says when it is full itself.
 func TestStateFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes 128 MiB")
+	}
 	t.Parallel()
 	cfg := embedded()
 	cfg.Streams.Alerts.MaxMiB, cfg.Streams.Drops.MaxMiB = 4, 4
