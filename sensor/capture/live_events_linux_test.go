@@ -26,7 +26,10 @@ func TestLiveStopUnderLoad(t *testing.T) {
 	stop := hammer(t, "wcapb")
 	stopOther := hammer(t, "wcapd")
 	fds := openFiles(t)
-	const rounds = 40
+	rounds := 40
+	if testing.Short() {
+		rounds = 12
+	}
 	busy := 0
 	for i := range rounds {
 		names := []string{"wcapa", "wcapc"}[:1+i%2]
