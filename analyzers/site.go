@@ -2,17 +2,19 @@ package analyzers
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"weir/analyzers/baseline"
 	"weir/analyzers/context"
 	"weir/analyzers/tally"
 )
 
-// Site is what all analyzers share besides the epochs. One goroutine at a time: the judge's.
+// Site is what all analyzers share besides the epochs. One goroutine at a time, the judge's; any may call Renew.
 type Site struct {
 	Networks *context.Networks // never nil; replaced between epochs
 	Baseline *baseline.Store   // never nil
 
+	renewed  atomic.Pointer[context.Networks]
 	alarmed  map[Party]siteAlarm
 	flooding int64 // until when a flood may last anywhere
 }
@@ -32,6 +34,17 @@ func NewSite(networks *context.Networks, store *baseline.Store) *Site {
 		store = baseline.New(baseline.Defaults())
 	}
 	return &Site{Networks: networks, Baseline: store, alarmed: map[Party]siteAlarm{}}
+}
+
+// Renew replaces the networks from the next epoch on.
+func (s *Site) Renew(n *context.Networks) { s.renewed.Store(n) }
+
+// Begin is called before the analyzers judge a tick that ends at now.
+func (s *Site) Begin(now int64) {
+	if n := s.renewed.Swap(nil); n != nil {
+		s.Networks = n
+	}
+	s.Baseline.Advance(now)
 }
 
 // Alarm notes that a finding named its parties: until it may be quiet, nobody learns what they do for normal.

@@ -76,13 +76,13 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 	j.summary.add(e)
 	j.view.Observe(e)
 	j.alerts.Observe(&e.Link, j.view.OneWay(), e.End())
+	if site := j.e.cfg.Site; site != nil {
+		site.Begin(e.End())
+	}
 	if !e.Empty() || tick <= j.last+silence {
 		for _, a := range j.e.cfg.Analyzers {
 			a.Judge(e, j.found)
 		}
-	}
-	if site := j.e.cfg.Site; site != nil {
-		site.Baseline.Advance(e.End())
 	}
 	j.alerts.Advance(e.End(), j.emit)
 }
