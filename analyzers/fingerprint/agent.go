@@ -60,19 +60,3 @@ func SystemOfLabel(id uint16) string {
 	}
 	return ""
 }
-
-// SameStack tells whether a User-Agent's system may have the TCP stack of another family: Android and ChromeOS have Linux's, iOS
-// and macOS have one. A family that is not known agrees with all.
-func SameStack(agent, stack string) bool {
-	return agent == "" || stack == "" || stackOf(agent) == stackOf(stack)
-}
-
-func stackOf(system string) string {
-	switch system {
-	case SystemAndroid, SystemChromeOS:
-		return SystemLinux
-	case SystemIOS:
-		return SystemMacOS
-	}
-	return system
-}

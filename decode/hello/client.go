@@ -1,6 +1,6 @@
 package hello
 
-// ClientHello is the first message of a TLS client (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2). 4.5 KiB; keep one
+// ClientHello is the first message of a TLS client (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2). 4.5 KiB: keep one
 // and use it again. Its slices are of the input, or of the struct where the message was split over records.
 type ClientHello struct {
 	Hello
@@ -17,15 +17,13 @@ type ClientHello struct {
 // SSLv2 hello is NotThis. With NeedMore, or Cut, fields are set as far as the message reaches. About 150 ns.
 func (h *ClientHello) Parse(b []byte) (Status, int) {
 	h.reset()
-	message, st, want := h.message(b, typeClientHello)
-	return h.body(message, st, want)
+	return h.body(h.message(b, typeClientHello))
 }
 
 // ParseMessage reads a ClientHello that came without records, as CRYPTO frames of QUIC hold it.
 func (h *ClientHello) ParseMessage(message []byte) (Status, int) {
 	h.reset()
-	st, want := h.handshake(message, typeClientHello)
-	return h.body(message, st, want)
+	return h.body(h.handshake(message, typeClientHello))
 }
 
 func (h *ClientHello) reset() {
@@ -39,42 +37,28 @@ func (h *ClientHello) body(message []byte, st Status, want int) (Status, int) {
 	if st == NotThis || len(message) < messageHeader {
 		return st, want
 	}
-	c := cursor{b: message[messageHeader:min(len(message), h.Size, MaxOpening)]}
+	whole := len(message) == h.Size
+	c := cursor{b: message[messageHeader:]}
 	h.Legacy = c.u16()
 	c.skip(random)
 	h.SessionID = c.list8()
 	h.Ciphers = c.list16()
 	h.Compressions = c.list8()
-	whole := st == Done && !h.Cut
-	if whole && (c.bad || h.Legacy>>8 != 3 || len(h.Ciphers)%2 != 0) {
-		return NotThis, 0
-	}
-	if len(c.b) == 0 {
-		return st, want
-	}
-	c.b = c.some(int(c.u16()))
-	for len(c.b) > 0 {
-		typ := c.u16()
-		body := c.list16()
-		if c.bad {
-			break
+	block := c.extensions(whole)
+	for {
+		typ, body, ok := h.extension(&block)
+		if !ok {
+			return h.ended(st, want, whole, &block)
 		}
-		if !h.add(typ) {
-			return st, want
-		}
-		h.extension(typ, body)
+		h.take(typ, body)
 	}
-	if whole && c.bad {
-		return NotThis, 0
-	}
-	return st, want
 }
 
 // random is the length of the random value of a hello.
 const random = 32
 
-func (h *ClientHello) extension(typ uint16, body []byte) {
-	c := cursor{b: body}
+// take keeps what an extension says.
+func (h *ClientHello) take(typ uint16, c cursor) {
 	switch typ {
 	case ExtServerName:
 		c.b = c.list16()

@@ -30,7 +30,7 @@ type DNS struct {
 	AnswerBytes int              // bytes of the answer records that were walked, owner names included
 	Types       [MaxTypes]uint16 // types of the first answers
 	NTypes      int              // how many Types are set
-	Cut         bool             // fewer answers could be walked than the header says: cut, malformed, or beyond MaxRecords
+	Cut         bool             // fewer answers were walked than the header says: cut, malformed, or beyond MaxRecords
 }
 
 // Parse reads a message that came in a datagram. It is Done or NotThis: header and question must be whole. About 40 ns for a
@@ -76,6 +76,9 @@ func (m *DNS) ParseTCP(b []byte) (Status, int) {
 		return NotThis, 0
 	}
 	m.Cut = true
+	if end == 0 && len(b) == MaxOpening {
+		return NotThis, 0
+	}
 	return unfinished(b, 2+size)
 }
 

@@ -30,49 +30,37 @@ type Request struct {
 
 	Client netip.AddrPort // from a PROXY header before the request; invalid without one
 	Head   int            // bytes of the head, PROXY header and the empty line included; 0 where its end was not seen
-	Cut    bool           // Done without the end of the head: it is longer than MaxOpening
+	Cut    bool           // its end was not seen: NeedMore, or it is longer than MaxOpening
 	Fields                // names of the headers in order
 }
 
 // Parse reads the head of a request at the start of b, the bytes from the client. NeedMore with Method set is worth having:
-// the request line and the headers so far. About 250 ns for a browser's head.
+// the request line and the headers so far.
 func (r *Request) Parse(b []byte) (Status, int) {
 	b = cut(b)
-	*r = Request{ContentLength: -1, Fields: Fields{names: r.names}}
+	*r = Request{ContentLength: -1, Cut: true}
 	client, skip, st := Proxy(b)
 	if st == NeedMore {
 		return unfinished(b, skip)
 	}
-	r.Client = client
+	r.Client, r.head = client, b
 	line, rest, ok := cutLine(b[skip:])
-	if !ok {
-		if !methodLike(line) {
-			return NotThis, 0
-		}
-		return r.unfinished(b)
-	}
-	if !r.line(line) {
+	if ok && !r.line(line) || !ok && !methodLike(line) {
 		return NotThis, 0
 	}
-	for {
-		if line, rest, ok = cutLine(rest); !ok {
-			return r.unfinished(b)
-		}
-		if len(line) == 0 {
-			r.Head = len(b) - len(rest)
+	for ok {
+		if line, rest, ok = cutLine(rest); ok && len(line) == 0 {
+			r.Head, r.Cut = len(b)-len(rest), false
 			return Done, 0
 		}
-		r.field(line)
+		if ok {
+			r.field(line, len(b)-len(rest))
+		}
 	}
-}
-
-func (r *Request) unfinished(b []byte) (Status, int) {
-	st, want := unfinished(b, 0)
-	r.Cut = st == Done
-	if r.Cut && r.Method == nil {
+	if r.Method == nil && len(b) == MaxOpening {
 		return NotThis, 0 // a request line without end is none
 	}
-	return st, want
+	return unfinished(b, 0)
 }
 
 // line reads the request line (RFC 9112, section 3).
@@ -101,13 +89,12 @@ func (r *Request) line(line []byte) bool {
 	return true
 }
 
-// field reads one header line; a line that is none is passed over.
-func (r *Request) field(line []byte) {
-	name, value, ok := cutField(line)
+// field reads the header line that ends before offset end; a line that is none is passed over.
+func (r *Request) field(line []byte, end int) {
+	name, value, ok := r.cut(line, end)
 	if !ok {
 		return
 	}
-	r.add(name)
 	switch len(name) {
 	case len("host"):
 		if r.Host == nil && equalFold(name, "host") {
@@ -146,7 +133,7 @@ type Response struct {
 	ContentLength int64 // -1 without one, or where it is no number
 	Chunked       bool  // has a Transfer-Encoding
 	Head          int   // bytes of the head, the empty line included; 0 where its end was not seen
-	Cut           bool  // Done without the end of the head: it is longer than MaxOpening
+	Cut           bool  // its end was not seen: NeedMore, or it is longer than MaxOpening
 	Fields              // names of the headers in order
 }
 
@@ -156,8 +143,9 @@ const statusLine = len("HTTP/1.1 200")
 // Parse reads the head of a response at the start of b, the bytes from the server. NeedMore with Status set is worth having.
 func (r *Response) Parse(b []byte) (Status, int) {
 	b = cut(b)
-	*r = Response{ContentLength: -1, Fields: Fields{names: r.names}}
-	if !hasPrefix(b, "HTTP/1.") {
+	*r = Response{ContentLength: -1, Cut: true}
+	r.head = b
+	if !mayBegin(b, "HTTP/1.") {
 		return NotThis, 0
 	}
 	if len(b) < statusLine {
@@ -165,32 +153,27 @@ func (r *Response) Parse(b []byte) (Status, int) {
 	}
 	minor, ok := version1(b[:len("HTTP/1.1")])
 	code := number(b[len("HTTP/1.1 "):statusLine])
-	if !ok || b[len("HTTP/1.1")] != ' ' || code < 100 {
+	if !ok || b[len("HTTP/1.1")] != ' ' || code < 100 || len(b) > statusLine && b[statusLine] > ' ' {
 		return NotThis, 0
 	}
 	r.Status, r.Minor = int(code), minor
 	_, rest, ok := cutLine(b)
 	for line := []byte(nil); ok; {
 		if line, rest, ok = cutLine(rest); ok && len(line) == 0 {
-			r.Head = len(b) - len(rest)
+			r.Head, r.Cut = len(b)-len(rest), false
 			return Done, 0
 		}
 		if ok {
-			r.field(line)
+			r.field(line, len(b)-len(rest))
 		}
 	}
-	st, want := unfinished(b, 0)
-	r.Cut = st == Done
-	return st, want
+	return unfinished(b, 0)
 }
 
-func (r *Response) field(line []byte) {
-	name, value, ok := cutField(line)
-	if !ok {
-		return
-	}
-	r.add(name)
+func (r *Response) field(line []byte, end int) {
+	name, value, ok := r.cut(line, end)
 	switch {
+	case !ok:
 	case equalFold(name, "server"):
 		r.Server = value
 	case equalFold(name, "content-length"):
@@ -203,17 +186,29 @@ func (r *Response) field(line []byte) {
 // Fields are the names of a head's headers, as sent and in order; at most MaxFields of them.
 type Fields struct {
 	NFields int
-	names   [MaxFields][]byte
+	head    []byte
+	names   [MaxFields]span // in head
 }
 
 // Name is the i-th header's name, i below NFields.
-func (f *Fields) Name(i int) []byte { return f.names[i] }
+func (f *Fields) Name(i int) []byte { return f.head[f.names[i].from:f.names[i].to] }
 
-func (f *Fields) add(name []byte) {
+// cut splits the header line that ends before offset end, and lists its name; not ok for a line without a name (a folded one, or
+// none).
+func (f *Fields) cut(line []byte, end int) (name, value []byte, ok bool) {
+	i := bytes.IndexByte(line, ':')
+	if i <= 0 || !isToken(line[:i]) {
+		return nil, nil, false
+	}
 	if f.NFields < MaxFields {
-		f.names[f.NFields] = name
+		from := end - len("\n") - len(line)
+		if f.head[end-len("\r\n")] == '\r' {
+			from--
+		}
+		f.names[f.NFields] = span{uint16(from), uint16(from + i)}
 		f.NFields++
 	}
+	return line[:i], bytes.Trim(line[i+1:], " \t"), true
 }
 
 // cutLine splits b behind its first line feed; the line is without its end. False where there is none: then line is b.
@@ -229,18 +224,9 @@ func cutLine(b []byte) (line, rest []byte, ok bool) {
 	return line, rest, true
 }
 
-// cutField splits a header line; false for one without a name (a folded line, or none).
-func cutField(line []byte) (name, value []byte, ok bool) {
-	i := bytes.IndexByte(line, ':')
-	if i <= 0 || !isToken(line[:i]) {
-		return nil, nil, false
-	}
-	return line[:i], bytes.Trim(line[i+1:], " \t"), true
-}
-
 // version1 reads "HTTP/1.0" or "HTTP/1.1".
 func version1(b []byte) (minor uint8, ok bool) {
-	if len(b) != len("HTTP/1.1") || !hasPrefix(b, "HTTP/1.") || b[7] < '0' || b[7] > '9' {
+	if len(b) != len("HTTP/1.1") || !mayBegin(b, "HTTP/1.") || b[7] < '0' || b[7] > '9' {
 		return 0, false
 	}
 	return b[7] - '0', true
@@ -301,8 +287,8 @@ func equalFold(b []byte, lower string) bool {
 	return true
 }
 
-// hasPrefix tells whether b begins with word, or is a beginning of it.
-func hasPrefix(b []byte, word string) bool {
+// mayBegin tells whether b and word agree as far as both go: b begins with word, or may yet.
+func mayBegin(b []byte, word string) bool {
 	n := min(len(b), len(word))
 	return string(b[:n]) == word[:n]
 }

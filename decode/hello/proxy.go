@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"unsafe"
 )
 
 // The PROXY protocol of HAProxy (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt).
@@ -21,9 +22,9 @@ func Proxy(b []byte) (client netip.AddrPort, n int, st Status) {
 	switch {
 	case len(b) == 0:
 		return client, 0, NotThis
-	case hasPrefix(b, proxyText) && len(b) > 1: // a lone P begins POST, too
+	case mayBegin(b, proxyText):
 		return proxy1(b)
-	case hasPrefix(b, proxyBinary):
+	case mayBegin(b, proxyBinary):
 		return proxy2(b)
 	}
 	return client, 0, NotThis
@@ -89,14 +90,12 @@ func proxy2(b []byte) (client netip.AddrPort, n int, st Status) {
 	return client, n, Done
 }
 
-// maxAddr is longer than any address's text.
-const maxAddr = 64
-
-// parseAddr reads an address without allocating for a good one.
+// parseAddr reads an address. It allocates for a malformed one alone: the error, in netip.
 func parseAddr(b []byte) (netip.Addr, bool) {
-	if len(b) == 0 || len(b) > maxAddr {
+	const longest = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
+	if len(b) == 0 || len(b) > longest || bytes.IndexByte(b, '%') >= 0 {
 		return netip.Addr{}, false
 	}
-	a, err := netip.ParseAddr(string(b))
-	return a.Unmap(), err == nil && a.Zone() == ""
+	a, err := netip.ParseAddr(unsafe.String(&b[0], len(b))) // keeps nothing of it without a zone
+	return a.Unmap(), err == nil
 }

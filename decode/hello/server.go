@@ -16,15 +16,13 @@ var retryRandom = []byte("\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x
 // Parse reads a ServerHello in TLS records at the start of b, the bytes from the server.
 func (h *ServerHello) Parse(b []byte) (Status, int) {
 	h.reset()
-	message, st, want := h.message(b, typeServerHello)
-	return h.body(message, st, want)
+	return h.body(h.message(b, typeServerHello))
 }
 
 // ParseMessage reads a ServerHello that came without records, as CRYPTO frames of QUIC hold it.
 func (h *ServerHello) ParseMessage(message []byte) (Status, int) {
 	h.reset()
-	st, want := h.handshake(message, typeServerHello)
-	return h.body(message, st, want)
+	return h.body(h.handshake(message, typeServerHello))
 }
 
 func (h *ServerHello) reset() {
@@ -37,26 +35,19 @@ func (h *ServerHello) body(message []byte, st Status, want int) (Status, int) {
 	if st == NotThis || len(message) < messageHeader {
 		return st, want
 	}
-	c := cursor{b: message[messageHeader:min(len(message), h.Size, MaxOpening)]}
+	whole := len(message) == h.Size
+	c := cursor{b: message[messageHeader:]}
 	h.Legacy = c.u16()
 	h.Version = h.Legacy
 	h.Retry = bytes.Equal(c.take(random), retryRandom)
 	h.SessionID = c.list8()
 	h.Cipher = c.u16()
 	c.skip(1) // compression
-	whole := st == Done && !h.Cut
-	if whole && (c.bad || h.Legacy>>8 != 3) {
-		return NotThis, 0
-	}
-	if len(c.b) == 0 {
-		return st, want
-	}
-	c.b = c.some(int(c.u16()))
-	for len(c.b) > 0 {
-		typ := c.u16()
-		body := cursor{b: c.list16()}
-		if c.bad || !h.add(typ) {
-			break
+	block := c.extensions(whole)
+	for {
+		typ, body, ok := h.extension(&block)
+		if !ok {
+			return h.ended(st, want, whole, &block)
 		}
 		switch typ {
 		case ExtALPN:
@@ -67,8 +58,4 @@ func (h *ServerHello) body(message []byte, st Status, want int) (Status, int) {
 			}
 		}
 	}
-	if whole && c.bad {
-		return NotThis, 0
-	}
-	return st, want
 }

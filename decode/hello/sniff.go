@@ -87,7 +87,7 @@ func isHTTP2(b []byte, toServer bool) bool {
 // isHTTP knows a method in capitals and the beginning of a target, or a response's version.
 func isHTTP(b []byte, toServer bool) bool {
 	if !toServer {
-		return len(b) >= len("HTTP/1.") && hasPrefix(b, "HTTP/1.")
+		return len(b) >= len("HTTP/1.") && mayBegin(b, "HTTP/1.")
 	}
 	i := bytes.IndexByte(b[:min(len(b), maxMethod+1)], ' ')
 	if i < 3 || i+1 >= len(b) {
@@ -101,9 +101,9 @@ func isHTTP(b []byte, toServer bool) bool {
 	target := b[i+1:]
 	if line, _, ok := cutLine(target); ok {
 		j := bytes.LastIndexByte(line, ' ')
-		return j > 0 && len(line)-j-1 == len("HTTP/1.1") && hasPrefix(line[j+1:], "HTTP/1.")
+		return j > 0 && len(line)-j-1 == len("HTTP/1.1") && mayBegin(line[j+1:], "HTTP/1.")
 	}
-	return target[0] == '/' || hasPrefix(target, "http://")
+	return target[0] == '/' || mayBegin(target, "http://")
 }
 
 // isDNS knows a message by its port and a plausible header, or on other ports by one question that fits, over UDP or TCP.

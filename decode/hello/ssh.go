@@ -37,17 +37,17 @@ type SSH struct {
 	Comment  []byte // "Debian-2", nil without one
 	KexInit  bool   // the lists are set
 	Lists    [SSHLists][]byte
-	Cut      bool // Done without the KEXINIT: it is longer than MaxOpening
+	Cut      bool // not all of it was read: NeedMore, or it is longer than MaxOpening
 }
 
 // Parse reads one side's stream from its first byte. NeedMore with Banner set is worth having. A first packet that is no KEXINIT
 // (SSH 1) ends it without lists.
 func (s *SSH) Parse(b []byte) (Status, int) {
-	*s = SSH{}
+	*s = SSH{Cut: true}
 	b = cut(b)
 	rest := b
 	for i := 0; !bytes.HasPrefix(rest, []byte("SSH-")); i++ {
-		if len(rest) < len("SSH-") && hasPrefix(rest, "SSH-") {
+		if len(rest) < len("SSH-") && mayBegin(rest, "SSH-") {
 			return s.unfinished(b, len(b)-len(rest)+len("SSH-"))
 		}
 		line, after, ok := cutLine(rest)
@@ -73,12 +73,10 @@ func (s *SSH) Parse(b []byte) (Status, int) {
 }
 
 func (s *SSH) unfinished(b []byte, want int) (Status, int) {
-	st, want := unfinished(b, want)
-	s.Cut = st == Done
-	if s.Cut && s.Banner == nil {
+	if len(b) == MaxOpening && s.Banner == nil {
 		return NotThis, 0
 	}
-	return st, want
+	return unfinished(b, want)
 }
 
 // banner splits "SSH-protocol-software comment".
@@ -104,15 +102,16 @@ func (s *SSH) packet(b, rest []byte) (Status, int) {
 	}
 	size := int(binary.BigEndian.Uint32(rest))
 	if rest[5] != msgKexInit || size > maxSSHPacket || size < header {
+		s.Cut = false
 		return Done, 0
 	}
 	c := cursor{b: rest[header:min(len(rest), 4+size)]}
 	c.skip(16) // cookie
 	for i := range s.Lists {
-		n := c.u32()
-		s.Lists[i] = c.take(int(min(n, MaxOpening)))
+		s.Lists[i] = c.take(int(min(c.u32(), MaxOpening)))
 	}
 	if s.KexInit = !c.bad; s.KexInit || len(rest) >= 4+size {
+		s.Cut = false
 		return Done, 0
 	}
 	return s.unfinished(b, begin+4+size)

@@ -59,7 +59,7 @@ type Hello struct {
 	ALPN       Protocols
 	Client     netip.AddrPort // from a PROXY header before the first record; invalid without one
 	Size       int            // bytes of the handshake message, header included
-	Cut        bool           // Done without all of the message: it is longer than MaxOpening, or than MaxExtensions
+	Cut        bool           // not all of the message was read: NeedMore, or beyond MaxOpening or MaxExtensions
 
 	join [MaxOpening]byte // of a message that is split over records
 }
@@ -74,53 +74,57 @@ func (h *Hello) Has(ext uint16) bool {
 	return false
 }
 
-// message finds the handshake message of type typ at the start of a stream. The message is a sub-slice of b if it lies in one
-// record, else of h.join; it is short with NeedMore, and where h.Cut is set.
+// message finds the handshake message of type typ at the start of a stream, as much as there is of it; Done where that is all
+// of it or more than MaxOpening is not looked at. It is a sub-slice of b if it lies in one record, else of h.join.
 func (h *Hello) message(b []byte, typ uint8) (message []byte, st Status, want int) {
 	b = cut(b)
-	client, skip, st := Proxy(b)
+	client, at, st := Proxy(b)
 	if st == NeedMore {
-		st, want = unfinished(b, skip)
+		st, want = unfinished(b, at)
 		return nil, st, want
 	}
 	h.Client = client
-	n, at := 0, skip // bytes joined; offset in b
-	for {
-		record, whole, ok := h.record(b[at:], at == skip)
-		if !ok {
+	for first := true; ; first = false {
+		part, whole, ok := h.record(b[at:], first)
+		if !ok || first && len(part) > 0 && part[0] != typ {
 			return nil, NotThis, 0
 		}
-		if at += recordHeader; n == 0 && len(record) > 0 && record[0] != typ {
-			return nil, NotThis, 0
-		}
-		at += len(record)
-		if n == 0 {
-			message = record
-		} else {
-			if n == len(message) && &message[0] != &h.join[0] {
-				copy(h.join[:], message)
-			}
-			message = h.join[:n+copy(h.join[n:], record)]
-		}
-		n = len(message)
+		at += recordHeader + len(part)
+		message = h.append(message, part, first)
 		size := messageHeader
-		if n >= messageHeader {
-			size += int(message[1])<<16 | int(message[2])<<8 | int(message[3])
-			h.Size = size
-			if n >= size {
-				return message[:size:size], Done, 0
-			}
+		if len(message) >= messageHeader {
+			size = h.size(message)
+		}
+		if len(message) >= size {
+			return message[:size:size], Done, 0
 		}
 		if !whole || at >= len(b) {
-			want = max(at, len(b)) + size - n
-			if whole {
+			if want = at + size - len(message); whole {
 				want += recordHeader
 			}
 			st, want = unfinished(b, want)
-			h.Cut = st == Done
 			return message, st, want
 		}
 	}
+}
+
+// append joins the parts of a message; a single part stays where it is.
+func (h *Hello) append(message, part []byte, first bool) []byte {
+	if first {
+		return part
+	}
+	n := len(message)
+	if &message[0] != &h.join[0] {
+		copy(h.join[:], message)
+	}
+	return h.join[:n+copy(h.join[n:], part)]
+}
+
+// size reads a message's length.
+func (h *Hello) size(message []byte) int {
+	c := cursor{b: message[1:]}
+	h.Size = messageHeader + c.u24()
+	return h.Size
 }
 
 // record is the payload of the handshake record at the start of b, as much as there is. Not ok where b is no such record.
@@ -144,37 +148,61 @@ func (h *Hello) record(b []byte, first bool) (payload []byte, whole, ok bool) {
 	return payload, len(payload) == size, true
 }
 
-// extensions walks the extension block that follows in c and calls set for each that is whole.
-func (h *Hello) add(typ uint16) bool {
-	if h.NExt == MaxExtensions {
-		h.Cut = true
-		return false
+// extensions is the cursor over the extension block that follows in c, as much as there is of it. With a whole message it
+// must be all there.
+func (c *cursor) extensions(whole bool) cursor {
+	if len(c.b) == 0 {
+		return cursor{bad: c.bad}
+	}
+	if whole {
+		return cursor{b: c.list16(), bad: c.bad}
+	}
+	return cursor{b: c.some(int(c.u16())), bad: c.bad}
+}
+
+// extension is the next extension of a block, listed; not ok at the end of the block and behind MaxExtensions.
+func (h *Hello) extension(c *cursor) (typ uint16, body cursor, ok bool) {
+	if len(c.b) == 0 || h.NExt == MaxExtensions {
+		return 0, body, false
+	}
+	typ = c.u16()
+	body.b = c.list16()
+	if c.bad {
+		return 0, body, false
 	}
 	h.Extensions[h.NExt] = typ
 	h.NExt++
-	return true
+	return typ, body, true
+}
+
+// ended is the status of a hello whose message ended with st; c is the cursor over its extensions.
+func (h *Hello) ended(st Status, want int, whole bool, c *cursor) (Status, int) {
+	if whole && (c.bad || h.Legacy>>8 != 3) {
+		return NotThis, 0
+	}
+	h.Cut = !whole || len(c.b) > 0
+	return st, want
 }
 
 // reset makes h as new, without touching its arrays.
 func (h *Hello) reset() {
 	h.Record, h.Legacy, h.Size, h.NExt = 0, 0, 0, 0
-	h.SessionID, h.ALPN, h.Client, h.Cut = nil, nil, netip.AddrPort{}, false
+	h.SessionID, h.ALPN, h.Client, h.Cut = nil, nil, netip.AddrPort{}, true
 }
 
-// handshake gives the body of a message that came without records, as from QUIC.
-func (h *Hello) handshake(message []byte, typ uint8) (st Status, want int) {
-	message = cut(message)
-	if len(message) > 0 && message[0] != typ {
-		return NotThis, 0
+// handshake is a message that came without records, as in QUIC: as much as there is of it.
+func (h *Hello) handshake(b []byte, typ uint8) (message []byte, st Status, want int) {
+	b = cut(b)
+	if len(b) > 0 && b[0] != typ {
+		return nil, NotThis, 0
 	}
-	if len(message) < messageHeader {
-		return unfinished(message, messageHeader)
+	size := messageHeader
+	if len(b) >= messageHeader {
+		size = h.size(b)
 	}
-	c := cursor{b: message[1:messageHeader]}
-	if h.Size = messageHeader + c.u24(); len(message) >= h.Size {
-		return Done, 0
+	if len(b) >= size {
+		return b[:size:size], Done, 0
 	}
-	st, want = unfinished(message, h.Size)
-	h.Cut = st == Done
-	return st, want
+	st, want = unfinished(b, size)
+	return b, st, want
 }
