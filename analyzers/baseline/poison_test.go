@@ -87,48 +87,139 @@ func walk(rng *rand.Rand, r *Series, from, to int64, floor float64, rate func(in
 	return found
 }
 
+// TestOrdinaryWeek: nine days from any day of the week raise no alarm, neither while the first week is learned nor later.
 func TestOrdinaryWeek(t *testing.T) {
 	for _, where := range sites {
-		for start := int64(0); start < 7; start += 2 {
-			r := New(Defaults()).Series(Key{}, 0)
-			rng := rand.New(rand.NewPCG(1, uint64(start)))
-			from := start*day + 36_000
-			if found := walk(rng, r, from, from+9*day, 20, where.rate); len(found) > 0 {
-				t.Errorf("%s from day %d: alarms at hours %v", where.name, start, hours(found, from))
-			}
+		for from := int64(36_000); from < 7*day; from += 3 * day {
+			t.Run(where.name, func(t *testing.T) {
+				t.Parallel()
+				r := New(Defaults()).Series(Key{}, 0)
+				if found := walk(rand.New(rand.NewPCG(1, uint64(from))), r, from, from+9*day, 20, where.rate); len(found) > 0 {
+					t.Errorf("from day %d: alarms after %v", from/day, hours(found, from))
+				}
+			})
 		}
 	}
 }
 
 func hours(at []int64, from int64) (out []string) {
 	for _, s := range at[:min(len(at), 10)] {
-		out = append(out, fmt.Sprintf("%.1f", float64(s-from)/3600))
+		out = append(out, fmt.Sprintf("%.1f h", float64(s-from)/3600))
 	}
 	return out
 }
 
+// learned is a series that knows a site from Monday 00:00 to a second.
+func learned(t *testing.T, where site, until int64) *Series {
+	r := New(Defaults()).Series(Key{}, 0)
+	if found := walk(rand.New(rand.NewPCG(2, uint64(until))), r, 0, until, 20, where.rate); len(found) > 0 {
+		t.Errorf("alarms before the attack, after %v", hours(found, 0))
+	}
+	return r
+}
+
+// TestDoubling: an attacker begins with what a site has at that time and doubles it each hour. It is found before traffic is 17
+// times the highest that the site knows in the first week, and seven times later.
 func TestDoubling(t *testing.T) {
 	for _, where := range sites {
-		for _, days := range []int64{1, 2, 4, 8} {
+		peak := 0.0
+		for s := int64(0); s < day; s += 600 {
+			peak = max(peak, where.rate(s))
+		}
+		for _, days := range []int64{1, 8} {
 			for _, begin := range []int64{3, 10, 18} {
-				r := New(Defaults()).Series(Key{}, 0)
-				rng := rand.New(rand.NewPCG(2, uint64(days)))
-				from := days*day + begin*3600 + 1800
-				if found := walk(rng, r, 0, from, 20, where.rate); len(found) > 0 {
-					t.Errorf("%s: alarms before the attack, at hours %v", where.name, hours(found, 0))
-				}
-				base := where.rate(from)
-				found := walk(rng, r, from, from+12*3600, 20, func(s int64) float64 {
-					return where.rate(s) + base*(math.Pow(2, float64(s-from)/3600)-1)
+				t.Run(fmt.Sprintf("%s/day %d/%02d:30", where.name, days, begin), func(t *testing.T) {
+					t.Parallel()
+					from := days*day + begin*3600 + 1800
+					r := learned(t, where, from)
+					first := where.rate(from)
+					attack := func(s int64) float64 { return where.rate(s) + first*(math.Pow(2, float64(s-from)/3600)-1) }
+					found := walk(rand.New(rand.NewPCG(3, 0)), r, from, from+12*3600, 20, attack)
+					if len(found) == 0 {
+						t.Fatal("not found in 12 h")
+					}
+					total := attack(found[0])
+					t.Logf("found after %.1f h, at %.0f times the first rate, %.1f times the peak of the day, %.1f times what is ordinary at that hour",
+						float64(found[0]-from)/3600, total/first, total/peak, total/where.rate(found[0]))
+					if limit := map[int64]float64{1: 17, 8: 7}[days]; total > limit*peak {
+						t.Errorf("more than %v times the peak", limit)
+					}
 				})
-				if len(found) == 0 {
-					t.Errorf("%s, doubled each hour from day %d %d:30: not found in 12 h", where.name, days, begin)
-					continue
-				}
-				after := float64(found[0]-from) / 3600
-				t.Logf("%-28s day %d %2d:30  found after %.1f h, at %.0f times its first rate, %.1f times the ordinary", where.name, days, begin, after,
-					math.Pow(2, after), (where.rate(found[0])+base*(math.Pow(2, after)-1))/where.rate(found[0]))
 			}
 		}
+	}
+}
+
+// TestGrowth: traffic that grows by any factor from a half a day on is found; after two weeks of learning, and told how soon.
+func TestGrowth(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		factor float64 // a day
+		hours  int64   // found within
+	}{
+		{"doubles every 10 minutes", math.Pow(2, 144), 1},
+		{"doubles every hour", math.Pow(2, 24), 3},
+		{"doubles every 3 hours", math.Pow(2, 8), 12},
+		{"doubles every 12 hours", 4, 60},
+		{"doubles every day", 2, 96},
+		{"half more every day", 1.5, 240},
+		{"a fifth more every day", 1.2, 0}, // never
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			where := sites[0]
+			from := int64(14*day + 10*3600)
+			r := learned(t, where, from)
+			attack := func(s int64) float64 { return where.rate(s) * math.Pow(c.factor, float64(s-from)/day) }
+			found := walk(rand.New(rand.NewPCG(4, 0)), r, from, from+max(c.hours, 14*24)*3600, 20, attack)
+			switch {
+			case c.hours == 0 && len(found) > 0:
+				t.Logf("found after %v", hours(found, from))
+			case c.hours == 0:
+				t.Log("not found in two weeks")
+			case len(found) == 0 || found[0] > from+c.hours*3600:
+				t.Errorf("found after %v, want within %d h", hours(found, from), c.hours)
+			default:
+				t.Logf("found after %.1f h, at %.1f times what is ordinary", float64(found[0]-from)/3600, attack(found[0])/where.rate(found[0]))
+			}
+		})
+	}
+}
+
+// TestBackup: what runs every night at the same hour is an alarm the first time, and then known.
+func TestBackup(t *testing.T) {
+	rate := func(s int64) float64 {
+		if h := hourOf(s); h >= 2 && h < 2.5 {
+			return 1e6
+		}
+		return 10
+	}
+	r := New(Defaults()).Series(Key{}, 0)
+	for s := int64(0); s < 3*day; s++ {
+		now := (monday + s) * second
+		over := r.Normal(now).Exceeds(rate(s), 5, 5)
+		if over && s > day {
+			t.Fatalf("alarm after %d h", s/3600)
+		}
+		r.Learn(now, rate(s))
+	}
+}
+
+// TestAcceptedLevel: a step that lasts is one alarm; when it was accepted there is none on the days after, day and night.
+func TestAcceptedLevel(t *testing.T) {
+	where := sites[0]
+	from := int64(8*day + 10*3600)
+	r := learned(t, where, from)
+	rate := func(s int64) float64 { return 8 * where.rate(s) }
+	rng := rand.New(rand.NewPCG(5, 0))
+	if found := walk(rng, r, from, from+3600, 20, rate); len(found) != 1 || found[0] > from+5 {
+		t.Fatalf("alarms after %v, want one at once", hours(found, from))
+	}
+	r.Accept((monday + from + 3600) * second)
+	if found := walk(rng, r, from+3600, from+9*day, 20, rate); len(found) > 0 {
+		t.Errorf("accepted, alarms after %v", hours(found, from))
+	}
+	if n := r.Normal((monday + from + 9*day) * second); !n.AnchorWarm || !near(n.Anchor, 8*550, 0.1) {
+		t.Errorf("%+v", n)
 	}
 }

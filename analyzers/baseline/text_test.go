@@ -187,9 +187,10 @@ func FuzzImport(f *testing.F) {
 // use learns, judges, and saves what can be loaded again.
 func use(t *testing.T, s *Store) {
 	for id := range s.table.nodes {
-		r := s.at(int32(id))
+		k := s.table.nodes[id].key
 		for _, now := range []int64{start, start + 9000*second} {
 			s.Advance(now)
+			r := s.Series(k, now)
 			if mean, stddev, _ := r.Normal(now).Expected(); !(mean >= 0) || !(stddev >= 0) {
 				t.Fatalf("expects %v ± %v", mean, stddev)
 			}
