@@ -14,11 +14,11 @@ import (
 // The binary form of an Epoch: a version byte, then the fields in the order of their structs. Counts are unsigned varints
 // (encoding/binary), times are signed varints relative to the start of the epoch, addresses, ranks and hashes are fixed,
 // little-endian. A list begins with its length. An HLL is a bitmap of its registers in use, then those.
-const version = 2 // 2: peers and gate
+const version = 3 // 2: peers and gate; 3: pairs to webs, and more of services
 
 // Least sizes of an entry in bytes: what bounds the memory that a list's length can ask for.
 const (
-	leastService = 16 + 2 + 1 + 1 + 1 + 18 + 8
+	leastService = 16 + 2 + 1 + 1 + 1 + 22 + 16 + 8
 	leastSource  = 16 + 1 + 2 + 1 + 2 + 9 + int(conn.ProbeCount) + 16 + 1
 	leastHeader  = 8 + 1 + 32 + 4 + 4 + 6 + 4 + 1
 	leastPrint   = 8 + 1 + 2 + 1 + 8 + 32 + 1 + 2 + 2 + 1
@@ -50,25 +50,16 @@ func (e *Epoch) AppendBinary(b []byte) ([]byte, error) {
 	for i := range e.Services {
 		b = e.Services[i].append(b)
 	}
-	b = binary.AppendUvarint(b, uint64(len(e.Sources)))
-	for i := range e.Sources {
-		b = e.Sources[i].append(b, start)
-	}
+	b = appendList(b, e.Sources, start, (*Source).append)
 	for _, list := range [...][]Header{e.Suspects, e.Normals} {
-		b = binary.AppendUvarint(b, uint64(len(list)))
-		for i := range list {
-			b = list[i].append(b, start)
-		}
+		b = appendList(b, list, start, (*Header).append)
 	}
-	b = binary.AppendUvarint(b, uint64(len(e.Prints)))
-	for i := range e.Prints {
-		b = e.Prints[i].append(b, start)
-	}
+	b = appendList(b, e.Prints, start, (*Print).append)
 	b = binary.AppendUvarint(b, uint64(len(e.Peers)))
 	for i := range e.Peers {
 		b = append(appendAddr(b, e.Peers[i].Addr), e.Peers[i].Ver)
 	}
-	return e.Gate.append(b, start), nil
+	return e.appendLists(e.Gate.append(b, start), start), nil
 }
 
 // UnmarshalBinary reads what AppendBinary wrote, into new slices. It takes only what a Merger can have made: lists within
@@ -96,6 +87,7 @@ func (e *Epoch) UnmarshalBinary(b []byte) error {
 	n.Prints = list(&r, MaxPrints, leastPrint, func(v *Print) { v.read(&r, start) }, printLess)
 	n.Peers = list(&r, MaxPeers, leastPeer, func(v *Peer) { v.Addr, v.Ver = r.addr(), r.byte() }, peerLess)
 	n.Gate.read(&r, start)
+	n.readLists(&r, start)
 	if r.err == nil && r.at != len(b) {
 		r.fail("bytes after the end")
 	}
@@ -236,7 +228,7 @@ func appendAddr(b []byte, a decode.Addr) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, a.Hi), a.Lo)
 }
 
-func appendCounts[T uint32 | uint64](b []byte, counts ...T) []byte {
+func appendCounts[T uint16 | uint32 | uint64](b []byte, counts ...T) []byte {
 	for _, n := range counts {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
@@ -294,7 +286,8 @@ func (v *Service) append(b []byte) []byte {
 	b = append(b, v.Key.Proto, v.Key.Ver, uint8(v.Key.Role))
 	b = appendCounts(b, v.Packets, v.Bytes, v.BackPackets, v.BackBytes, v.Unanswered, v.UnansweredBytes,
 		v.Fragments, v.FragBytes, v.StrayACK, v.StrayACKBytes, v.StrayRST, v.StrayRSTBytes)
-	b = appendCounts(b, v.Opened, v.SYN, v.SYNACK, v.Proven, v.Refused, v.Slow)
+	b = appendCounts(b, v.Opened, v.SYN, v.SYNACK, v.Proven, v.Refused, v.Slow, v.Payload, v.Retrans, v.RTTN)
+	b = appendCounts(appendCounts(b, v.RTT), v.RTTs[:]...)
 	return v.Sources.append(b)
 }
 
@@ -306,8 +299,12 @@ func (v *Service) read(r *reader) {
 	} {
 		*n = r.uvarint(math.MaxUint64)
 	}
-	for _, n := range [...]*uint32{&v.Opened, &v.SYN, &v.SYNACK, &v.Proven, &v.Refused, &v.Slow} {
+	for _, n := range [...]*uint32{&v.Opened, &v.SYN, &v.SYNACK, &v.Proven, &v.Refused, &v.Slow, &v.Payload, &v.Retrans, &v.RTTN} {
 		*n = r.count32()
+	}
+	v.RTT = r.uvarint(math.MaxUint64)
+	for i := range v.RTTs {
+		v.RTTs[i] = uint16(r.uvarint(math.MaxUint16))
 	}
 	v.Sources.read(r)
 }

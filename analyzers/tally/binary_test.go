@@ -52,8 +52,10 @@ func TestBinaryCut(t *testing.T) {
 // exampleBinary is a small epoch with something in every list.
 func exampleBinary() []byte {
 	for seed := 0; ; seed++ {
-		e := merged(3, rapid.SliceOfN(rapid.Custom(anyStep), 12, 12).Example(seed))
-		if min(len(e.Services), len(e.Sources), len(e.Suspects), len(e.Normals), len(e.Prints)) > 0 {
+		e := merged(3, rapid.SliceOfN(rapid.Custom(anyStep), 24, 24).Example(seed))
+		if min(len(e.Services), len(e.Sources), len(e.Suspects), len(e.Normals), len(e.Prints), len(e.Pairs), len(e.Openings), len(e.Names), len(e.Webs)) > 0 {
+			e.Echoes = []Echo{{Client: v4(1), Server: v4(2), Ver: 4, Requests: 3, MaxSize: 9}}
+			e.Odds = []Odd{{Kind: OddLand, Ver: 4, Src: v4(1), Count: 1}, {Kind: OddARPClaim, Ver: 4, Src: v4(1), MAC: 5, Count: 1}}
 			e.Peers = []Peer{{v4(1), 4}, {v4(2), 4}}
 			gated(e, []GateDrop{rapid.Custom(anyDrop).Example(1), rapid.Custom(anyDrop).Example(2)}, []*decode.Packet{rapid.Custom(anyPacket).Example(3)})
 			b, _ := e.AppendBinary(nil)
@@ -65,7 +67,7 @@ func exampleBinary() []byte {
 // TestBinaryLongList: a length that the input cannot hold is refused before memory is taken for it.
 func TestBinaryLongList(t *testing.T) {
 	b, _ := (&Epoch{}).AppendBinary(nil)
-	b = binary.AppendUvarint(b[:len(b)-15], MaxServices) // in place of six empty lists, and the gate's seven counters and two lists
+	b = binary.AppendUvarint(b[:len(b)-21], MaxServices) // in place of six empty lists, the gate's seven counters and two lists, and six lists more
 	b = append(b, make([]byte, 100*leastService)...)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -95,7 +97,9 @@ func FuzzEpoch(f *testing.F) {
 		}
 		size := cap(e.Services)*int(unsafe.Sizeof(Service{})) + cap(e.Sources)*int(unsafe.Sizeof(Source{})) +
 			(cap(e.Suspects)+cap(e.Normals))*int(unsafe.Sizeof(Header{})) + cap(e.Prints)*int(unsafe.Sizeof(Print{})) +
-			cap(e.Peers)*int(unsafe.Sizeof(Peer{})) + cap(e.Gate.Drops)*int(unsafe.Sizeof(GateDrop{})) + cap(e.Gate.Services)*int(unsafe.Sizeof(GateService{}))
+			cap(e.Peers)*int(unsafe.Sizeof(Peer{})) + cap(e.Gate.Drops)*int(unsafe.Sizeof(GateDrop{})) + cap(e.Gate.Services)*int(unsafe.Sizeof(GateService{})) +
+			cap(e.Pairs)*int(unsafe.Sizeof(Pair{})) + cap(e.Echoes)*int(unsafe.Sizeof(Echo{})) + cap(e.Odds)*int(unsafe.Sizeof(Odd{})) +
+			cap(e.Openings)*int(unsafe.Sizeof(Opening{})) + cap(e.Names)*int(unsafe.Sizeof(Name{})) + cap(e.Webs)*int(unsafe.Sizeof(Web{}))
 		if size > 16*len(b) {
 			t.Fatalf("%d bytes made of %d", size, len(b))
 		}

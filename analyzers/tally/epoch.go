@@ -26,7 +26,7 @@ type Epoch struct {
 	Gate      Gate
 	Pairs     []Pair    // by PairKey
 	Echoes    []Echo    // by client and server
-	Odds      []Odd     // by kind, source, destination and MAC
+	Odds      []Odd     // by kind, version, source, destination and MAC
 	Openings  []Opening // by server, protocol, port, kind and hash
 	Names     []Name    // by client and hash of the domain
 	Webs      []Web     // by PairKey
@@ -69,9 +69,9 @@ const (
 	LossSources               // source table of the tick full: sources without an entry, or without sketches and sample
 	LossServices              // service table of the tick full: packets that neither a service nor its host (RoleFolded) counts
 	LossPrints                // fingerprint table of the tick full: packets of prints without an entry
-	LossPairs                 // pair table of the tick full: reports of connections without an entry
-	LossOpenings              // tables of openings, names and requests of the tick full, or no buffer to put an opening together
-	LossOdds                  // tables of echoes and oddities of the tick full
+	LossPairs                 // pair table of the tick full: pairs without an entry
+	LossOpenings              // tables of openings, names and requests of the tick full: keys without an entry; or no buffer to put an opening together
+	LossOdds                  // tables of echoes and oddities of the tick full: keys without an entry
 	LossCount
 )
 
@@ -237,5 +237,6 @@ type Print struct {
 
 // Empty reports that nothing happened in the epoch: there is nothing to judge.
 func (e *Epoch) Empty() bool {
-	return e.Link.Packets == 0 && len(e.Services) == 0 && len(e.Sources) == 0 && e.Link.Loss == [LossCount]uint64{} && e.Gate.Empty()
+	lists := len(e.Services) + len(e.Sources) + len(e.Pairs) + len(e.Echoes) + len(e.Odds) + len(e.Openings) + len(e.Names) + len(e.Webs)
+	return e.Link.Packets == 0 && lists == 0 && e.Link.Loss == [LossCount]uint64{} && e.Gate.Empty()
 }

@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"weir/decode"
@@ -44,3 +45,15 @@ func (k *keys) word(x uint64) uint64 { return fold(fold(x^k[1], k[0])^k[3], k[2]
 
 // port hashes a port of a protocol.
 func (k *keys) port(proto uint8, port uint16) uint64 { return k.word(uint64(proto)<<16 | uint64(port)) }
+
+// text hashes a text, never to 0.
+func (k *keys) text(b []byte) uint64 {
+	h := k[0] ^ uint64(len(b))
+	for ; len(b) >= 8; b = b[8:] {
+		h = fold(h^binary.LittleEndian.Uint64(b), k[1])
+	}
+	var rest [8]byte
+	copy(rest[:], b)
+	h = fold(fold(h^binary.LittleEndian.Uint64(rest[:]), k[2])^k[3], k[1])
+	return max(h, 1)
+}

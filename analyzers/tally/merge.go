@@ -11,7 +11,7 @@ import (
 // Bounds of an Epoch. What has the least evidence goes first, and is counted in Link.Loss; among equals those that stay are
 // spread evenly over the order.
 const (
-	MaxServices = 1 << 15 // 208 bytes each: 6.8 MB
+	MaxServices = 1 << 15 // 264 bytes each: 8.7 MB
 	MaxSources  = 1 << 13 // 768 bytes each: 6.3 MB
 	MaxPrints   = 1 << 13 // 240 bytes each: 2 MB
 	MaxHeaders  = 1 << 10 // of each class, 80 bytes each: 0.6 MB in all
@@ -32,7 +32,7 @@ func NewMerger(cfg Config) *Merger {
 
 // merged is the most entries that are brought in order at once.
 func (c Config) merged() int {
-	return Shards * max(c.Services+c.Hosts, c.Sources, c.Prints, int(ClassCount)*max(c.Suspects, c.Normals))
+	return Shards * max(c.Services+c.Hosts, c.Sources, c.Prints, c.Pairs, c.Echoes, c.Odds, c.Openings, c.Names, c.Webs, int(ClassCount)*max(c.Suspects, c.Normals))
 }
 
 // Merge brings the counts of all shards together in e, which is overwritten, and empties the shards for the next tick; what
@@ -55,6 +55,7 @@ func (m *Merger) Merge(e *Epoch, tick int64, shards []*Shard) {
 	m.sources(e, shards)
 	m.prints(e, shards)
 	m.peers(e, shards)
+	m.lists(e, shards)
 	e.Suspects = m.samples(e.Suspects, shards, ClassSYN, ClassNormalSYN)
 	e.Normals = m.samples(e.Normals, shards, ClassNormalSYN, ClassCount)
 	for _, s := range shards {
@@ -62,6 +63,20 @@ func (m *Merger) Merge(e *Epoch, tick int64, shards []*Shard) {
 			s.reset()
 		}
 	}
+}
+
+// lists unites what goes on between hosts.
+func (m *Merger) lists(e *Epoch, shards []*Shard) {
+	var pairs, echoes, odds, openings, names, webs uint64
+	e.Pairs, pairs = mergeTables(m, e.Pairs, shards, func(s *Shard) *table[PairKey, Pair, *Pair] { return s.pairs })
+	e.Echoes, echoes = mergeTables(m, e.Echoes, shards, func(s *Shard) *table[echoKey, Echo, *Echo] { return s.echoes })
+	e.Odds, odds = mergeTables(m, e.Odds, shards, func(s *Shard) *table[oddKey, Odd, *Odd] { return s.odds })
+	e.Openings, openings = mergeTables(m, e.Openings, shards, func(s *Shard) *table[OpeningKey, Opening, *Opening] { return s.openings })
+	e.Names, names = mergeTables(m, e.Names, shards, func(s *Shard) *table[nameKey, Name, *Name] { return s.names })
+	e.Webs, webs = mergeTables(m, e.Webs, shards, func(s *Shard) *table[PairKey, Web, *Web] { return s.webs })
+	e.Link.Loss[LossPairs] += pairs
+	e.Link.Loss[LossOdds] += echoes + odds
+	e.Link.Loss[LossOpenings] += openings + names + webs
 }
 
 // lost moves the losses of the tables to the link.
@@ -350,7 +365,22 @@ func (e *Epoch) Merge(o *Epoch) error {
 	e.Normals = mergeHeaders(e.Normals, o.Normals)
 	e.Peers = mergePeers(e.Peers, o.Peers, &e.Link)
 	e.Gate = e.Gate.merged(&o.Gate)
+	e.mergeLists(o)
 	return nil
+}
+
+// mergeLists unites what goes on between hosts.
+func (e *Epoch) mergeLists(o *Epoch) {
+	var pairs, echoes, odds, openings, names, webs uint64
+	e.Pairs, pairs = mergeRows[PairKey](e.Pairs, o.Pairs, MaxPairs)
+	e.Echoes, echoes = mergeRows[echoKey](e.Echoes, o.Echoes, MaxEchoes)
+	e.Odds, odds = mergeRows[oddKey](e.Odds, o.Odds, MaxOdds)
+	e.Openings, openings = mergeRows[OpeningKey](e.Openings, o.Openings, MaxOpenings)
+	e.Names, names = mergeRows[nameKey](e.Names, o.Names, MaxNames)
+	e.Webs, webs = mergeRows[PairKey](e.Webs, o.Webs, MaxWebs)
+	e.Link.Loss[LossPairs] += pairs
+	e.Link.Loss[LossOdds] += echoes + odds
+	e.Link.Loss[LossOpenings] += openings + names + webs
 }
 
 // pick is entry at of two lists in a row.

@@ -54,39 +54,30 @@ func TestMergeUnitesShards(t *testing.T) {
 	}
 }
 
-// step is one call of a shard.
+// step is one call of a shard, for traffic between two addresses.
 type step struct {
-	packet  *decode.Packet
-	event   conn.Event
-	contact *conn.Contact
+	a, b decode.Addr
+	on   func(*Shard)
 }
 
-func (s *step) pair() (a, b decode.Addr) {
-	if s.packet != nil {
-		return s.packet.Key.A, s.packet.Key.B
-	}
-	return s.contact.Src, s.contact.Dst
-}
-
-func (s *step) on(sh *Shard) {
-	if s.packet != nil {
-		sh.Packet(s.packet, s.event)
-	} else {
-		sh.Contact(s.contact)
-	}
+func packetStep(p *decode.Packet, ev conn.Event) step {
+	return step{p.Key.A, p.Key.B, func(s *Shard) { s.Packet(p, ev) }}
 }
 
 func anyStep(t *rapid.T) step {
-	switch rapid.IntRange(0, 4).Draw(t, "what") {
+	switch rapid.IntRange(0, 6).Draw(t, "what") {
 	case 0:
 		p := synPacket(t)
 		p.Time, p.Key.A = rapid.Int64Range(1e9, 1e9+2).Draw(t, "time"), v4(rapid.Uint32Range(1, 9).Draw(t, "src"))
 		p.Hash = p.Key.A.Lo * 0x9e3779b97f4a7c15 // of the key, as a decoder's is
-		return step{packet: &p, event: conn.EvNew | conn.EvOrig | conn.EvAttempt}
+		return packetStep(&p, conn.EvNew|conn.EvOrig|conn.EvAttempt)
 	case 1, 2:
-		return step{contact: anyContact(t)}
+		c := anyContact(t)
+		return step{c.Src, c.Dst, func(s *Shard) { s.Contact(c) }}
+	case 3, 4:
+		return anyReport(t)
 	}
-	return step{packet: anyPacket(t), event: conn.Event(rapid.Uint32Range(0, 1<<17-1).Draw(t, "event"))}
+	return packetStep(anyPacket(t), conn.Event(rapid.Uint32Range(0, 1<<17-1).Draw(t, "event")))
 }
 
 func anySteps(t *rapid.T) []step {
@@ -97,8 +88,7 @@ func anySteps(t *rapid.T) []step {
 func merged(n int, steps []step) *Epoch {
 	sh, e := shards(n, roomy()), &Epoch{}
 	for i := range steps {
-		a, b := steps[i].pair()
-		steps[i].on(sh[pair(a, b, n)])
+		steps[i].on(sh[pair(steps[i].a, steps[i].b, n)])
 	}
 	NewMerger(roomy()).Merge(e, 10, sh)
 	return e
@@ -131,8 +121,8 @@ func TestEpochsUnite(t *testing.T) {
 		all := merged(4, steps)
 		parts := make([][]step, 3)
 		for i := range steps {
-			a, b := steps[i].pair()
-			parts[pair(a, b, 3)] = append(parts[pair(a, b, 3)], steps[i])
+			n := pair(steps[i].a, steps[i].b, 3)
+			parts[n] = append(parts[n], steps[i])
 		}
 		order := rapid.Permutation([]int{0, 1, 2}).Draw(t, "order")
 		a, b, c := merged(2, parts[order[0]]), merged(2, parts[order[1]]), merged(2, parts[order[2]])

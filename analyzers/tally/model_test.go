@@ -356,7 +356,7 @@ var ignoreSamples = cmp.Options{
 	ignoreBlanks,
 }
 
-var ignoreBlanks = cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(ServiceKey{}, "_"), cmpopts.IgnoreFields(Header{}, "_")}
+var ignoreBlanks = cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(ServiceKey{}, "_"), cmpopts.IgnoreFields(Header{}, "_"), cmpopts.IgnoreFields(PairKey{}, "_"), cmpopts.IgnoreFields(OpeningKey{}, "_")}
 
 func TestShardAgreesWithTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

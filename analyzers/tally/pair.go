@@ -1,6 +1,18 @@
 package tally
 
-import "weir/decode"
+import (
+	"cmp"
+
+	"weir/decode"
+	"weir/decode/conn"
+)
+
+// Bounds of an Epoch's lists of what goes on between hosts. What has the least evidence goes first, and is counted in Link.Loss.
+const (
+	MaxPairs  = 1 << 14 // 240 bytes each: 3.9 MB
+	MaxEchoes = 1 << 11 // 216 bytes each: 0.4 MB
+	MaxOdds   = 1 << 11 // 72 bytes each: 0.1 MB
+)
 
 // PairKey names what one client does at one service.
 type PairKey struct {
@@ -11,18 +23,22 @@ type PairKey struct {
 }
 
 // Less is the order of Epoch.Pairs and Epoch.Webs: by client, then server, protocol and port.
-func (k *PairKey) Less(o *PairKey) bool {
-	switch {
-	case k.Ver != o.Ver:
-		return k.Ver < o.Ver
-	case k.Client != o.Client:
-		return k.Client.Less(o.Client)
-	case k.Server != o.Server:
-		return k.Server.Less(o.Server)
-	case k.Proto != o.Proto:
-		return k.Proto < o.Proto
-	}
-	return k.Port < o.Port
+func (k *PairKey) Less(o *PairKey) bool { return k.compare(o) < 0 }
+
+func (k *PairKey) compare(o *PairKey) int {
+	return cmp.Or(
+		cmp.Compare(k.Ver, o.Ver), compareAddr(k.Client, o.Client), compareAddr(k.Server, o.Server),
+		cmp.Compare(k.Proto, o.Proto), cmp.Compare(k.Port, o.Port),
+	)
+}
+
+func (k *PairKey) order() ref {
+	return ref{ver: k.Ver, hi: k.Client.Hi, lo: k.Client.Lo, sub: lead(k.Server, k.Ver)}
+}
+
+// pair hashes the key of a pair.
+func (k *keys) pair(p *PairKey) uint64 {
+	return k.addrWith(p.Server, k.addrWith(p.Client, uint64(p.Ver)<<32|uint64(p.Proto)<<24|uint64(p.Port)))
 }
 
 // Pair counts the connections of one client to one service in one tick: those with traffic of both sides, and those in which
@@ -32,7 +48,7 @@ type Pair struct {
 	Key                    PairKey
 	Opened                 uint32 // begun: TCP handshakes completed, else first answers
 	Bursts                 uint32 // times that a client spoke again in an open connection after a pause of conn.BurstPause
-	Closed                 uint32 // ended
+	Closed                 uint32 // ended, of those that began
 	Short                  uint32 // of Closed: short ones by conn.Session.Short
 	Packets, BackPackets   uint64 // client to server, and back
 	Bytes, BackBytes       uint64 // IP
@@ -42,7 +58,7 @@ type Pair struct {
 	RTT                    uint64 // Σ µs
 	Sizes                  [2]Sum // payload bytes of the connections closed in this tick: the client's, the server's
 	Duration               Sum    // ms, likewise
-	Print                  uint64 // of the client's SYN (conn.SYN folded) in the newest connection opened; 0 none
+	Print                  uint64 // of the client's SYN (conn.SYN folded) in the connection that LastBegun is of; 0 none
 	FirstOpened, LastBegun int64  // ns: beginnings of the earliest and the latest of Opened and Bursts; 0 if none
 	First, Last            int64  // ns: of the reports in this tick
 }
@@ -52,51 +68,137 @@ type Sum struct {
 	N, Sum, Squares uint64
 }
 
-// Echo counts the ICMP echoes that one host sent another in one tick.
-type Echo struct {
-	Client, Server           decode.Addr // who asks, whom
-	Ver                      uint8
-	Requests, Replies        uint32
-	RequestBytes, ReplyBytes uint64 // payload
-	MinSize, MaxSize         uint16 // of the payloads, both ways
-	Odd                      uint32 // replies of another size than any request in this tick, or without a request
-	Sizes                    HLL    // distinct payload sizes
-	Contents                 HLL    // distinct payloads, by a hash of bytes 16 to 64: those before may be a time stamp
-	First, Last              int64
+// Add counts a value.
+func (s *Sum) Add(v uint64) {
+	v = min(v, 1<<24)
+	s.Merge(&Sum{1, v, v * v})
 }
 
-// OddKind is a peculiarity that packets showed.
-type OddKind uint8
-
-// Kinds.
-const (
-	OddLand       OddKind = iota // source and destination are the same (LAND)
-	OddFlags                     // TCP flags that no stack sends: SYN with FIN or RST, FIN without ACK in a connection, …
-	OddFragment                  // overlapping fragments (teardrop)
-	OddSource                    // a source that cannot be: loopback, multicast, broadcast, 0.0.0.0/8, 240.0.0.0/4 (Packet.Src); DHCP's 0.0.0.0 is none
-	OddTTL                       // the hop limit of one side changed within a connection by more than 8
-	OddSplit                     // TCP split handshake: a SYN answered by a bare SYN
-	OddOverlap                   // a TCP segment again with another length that overlaps what was seen
-	OddARPClaim                  // no oddity by itself: who said to have which address. Src the address, MAC whose
-	OddARPGratuit                // gratuitous ARP: likewise
-	OddDHCPServer                // a DHCP server answered: Src
-	OddRouter                    // an IPv6 router advertisement: Src
-	OddKindCount
-)
-
-var oddNames = [OddKindCount]string{
-	"land", "flags", "fragment", "source", "ttl", "split", "overlap", "arp_claim", "arp_gratuitous", "dhcp_server", "router",
+// Merge adds the values of o.
+func (s *Sum) Merge(o *Sum) {
+	s.N, s.Sum, s.Squares = saturate(s.N, o.N), saturate(s.Sum, o.Sum), saturate(s.Squares, o.Squares)
 }
 
-// String is the kind as alerts show it.
-func (k OddKind) String() string { return oddNames[k] }
+// saturate adds, up to the most that fits.
+func saturate(a, b uint64) uint64 {
+	if sum := a + b; sum >= a {
+		return sum
+	}
+	return 1<<64 - 1
+}
 
-// Odd counts one peculiarity between two hosts in one tick. Zero where a field has no meaning.
-type Odd struct {
-	Kind        OddKind
-	Ver         uint8
-	Src, Dst    decode.Addr
-	MAC         uint64 // 48 bits
-	Count       uint64
-	First, Last int64
+// Session counts what a connection tells: for its pair, what its SYN looked like, and how long the handshake took for the service.
+func (s *Shard) Session(c *conn.Session) {
+	s.used = true
+	k := PairKey{Client: c.Client, Server: c.Server, Port: c.Port, Proto: c.Proto, Ver: c.Ver}
+	if !hasPorts(k.Proto) {
+		k.Port = 0
+	}
+	p := s.pairs.at(k, s.keys.pair(&k))
+	p.session(c, s.keys.syn(&c.SYN))
+	if c.Stage != conn.SessionBegin || c.Proto != protoTCP {
+		return
+	}
+	if c.RTT != 0 {
+		v := ServiceKey{Addr: c.Server, Port: c.Port, Proto: c.Proto, Ver: c.Ver}
+		s.services.at(v.Addr, v.word()).roundTrip(c.RTT)
+	}
+	if c.SYN != (conn.SYN{}) {
+		o := OpeningKey{Server: c.Server, Hash: s.keys.syn(&c.SYN), Port: c.Port, Proto: c.Proto, Ver: c.Ver, Kind: OpeningSYN}
+		s.openings.at(o, s.keys.opening(&o)).count(c.Client, c.Time, &s.keys)
+	}
+}
+
+// syn hashes what makes the SYN of a system: its layout, window, length and the least hop limit that it can have begun with.
+func (k *keys) syn(h *conn.SYN) uint64 {
+	if *h == (conn.SYN{}) {
+		return 0
+	}
+	begun := uint64(255)
+	for _, hops := range [...]uint8{32, 64, 128} {
+		if h.TTL <= hops {
+			begun = uint64(hops)
+			break
+		}
+	}
+	return k.word(fold(uint64(h.Layout)<<32|uint64(h.Window)<<16|uint64(h.Len), begun^k[2])) | 1
+}
+
+func (p *Pair) session(c *conn.Session, print uint64) {
+	switch c.Stage {
+	case conn.SessionBegin:
+		p.Opened++
+		p.begun(c.Time, print)
+		if c.RTT != 0 {
+			p.RTTN++
+			p.RTT += uint64(c.RTT)
+		}
+	case conn.SessionBurst:
+		p.Bursts++
+		p.begun(c.Time, print)
+	case conn.SessionEnd:
+		if c.OneWay {
+			break
+		}
+		p.Closed++
+		if c.Short {
+			p.Short++
+		}
+		p.Sizes[0].Add(c.Total[0])
+		p.Sizes[1].Add(c.Total[1])
+		p.Duration.Add(uint64(c.Duration / 1e6))
+	}
+	client, server := &c.Sent[0], &c.Sent[1]
+	p.Packets += client.Packets
+	p.Bytes += client.Bytes
+	p.Payload += client.Payload
+	p.Retrans += client.Retrans
+	p.BackPackets += server.Packets
+	p.BackBytes += server.Bytes
+	p.BackPayload += server.Payload
+	p.BackRetrans += server.Retrans
+	p.First, p.Last = earliest(p.First, c.Time), max(p.Last, c.Time)
+}
+
+// begun notes the time of a beginning, and of the latest its print.
+func (p *Pair) begun(time int64, print uint64) {
+	p.FirstOpened = earliest(p.FirstOpened, time)
+	if latest(time, p.LastBegun, print, p.Print) {
+		p.LastBegun, p.Print = time, print
+	}
+}
+
+func (p *Pair) start(k PairKey)     { *p = Pair{Key: k} }
+func (p *Pair) is(k PairKey) bool   { return p.Key == k }
+func (p *Pair) order() ref          { return p.Key.order() }
+func (p *Pair) compare(o *Pair) int { return p.Key.compare(&o.Key) }
+
+// weight is the evidence of a pair: its packets, and what it reported of beginnings and ends.
+func (p *Pair) weight() uint64 {
+	return p.Packets + p.BackPackets + uint64(p.Opened) + uint64(p.Bursts) + uint64(p.Closed)
+}
+
+func (p *Pair) add(o *Pair) {
+	p.Opened += o.Opened
+	p.Bursts += o.Bursts
+	p.Closed += o.Closed
+	p.Short += o.Short
+	p.Packets += o.Packets
+	p.BackPackets += o.BackPackets
+	p.Bytes += o.Bytes
+	p.BackBytes += o.BackBytes
+	p.Payload += o.Payload
+	p.BackPayload += o.BackPayload
+	p.Retrans += o.Retrans
+	p.BackRetrans += o.BackRetrans
+	p.RTTN += o.RTTN
+	p.RTT += o.RTT
+	p.Sizes[0].Merge(&o.Sizes[0])
+	p.Sizes[1].Merge(&o.Sizes[1])
+	p.Duration.Merge(&o.Duration)
+	p.FirstOpened = earliest(p.FirstOpened, o.FirstOpened)
+	if o.LastBegun != 0 {
+		p.begun(o.LastBegun, o.Print)
+	}
+	p.First, p.Last = earliest(p.First, o.First), max(p.Last, o.Last)
 }

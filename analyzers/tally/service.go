@@ -1,6 +1,8 @@
 package tally
 
 import (
+	"math/bits"
+
 	"weir/decode"
 	"weir/decode/conn"
 	"weir/decode/slab"
@@ -140,7 +142,22 @@ func (v *Service) add(o *Service) {
 	v.Proven += o.Proven
 	v.Refused += o.Refused
 	v.Slow += o.Slow
+	v.Payload += o.Payload
+	v.Retrans += o.Retrans
+	v.RTTN += o.RTTN
+	v.RTT += o.RTT
+	for i, n := range o.RTTs {
+		v.RTTs[i] = uint16(min(uint32(v.RTTs[i])+uint32(n), 0xffff))
+	}
 	v.Sources.Merge(&o.Sources)
+}
+
+// roundTrip counts the time that a handshake took, in µs.
+func (v *Service) roundTrip(rtt uint32) {
+	v.RTTN++
+	v.RTT += uint64(rtt)
+	class := min(max(bits.Len32(rtt)-7, 0), len(v.RTTs)-1)
+	v.RTTs[class] = uint16(min(uint32(v.RTTs[class])+1, 0xffff))
 }
 
 // serviceOf names the service that a packet of an IP connection belongs to, and whether the packet goes to it. What is

@@ -15,11 +15,11 @@ import (
 // one. Packets to one service come from everywhere, so that each shard has an entry for it: fewer shards, fewer entries.
 const Shards = 16
 
-// Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 16 shards take 50 MB (of which a second set repeats 42), the
-// scratch of the merge 9 MB and an Epoch at most 17 MB; pages that no traffic ever used are not resident.
+// Config bounds the tallies. Numbers are per shard and tick unless said otherwise. By default 16 shards take 81 MB (of which a second set repeats 72), the
+// scratch of the merge 9 MB and an Epoch at most 30 MB; pages that no traffic ever used are not resident.
 type Config struct {
-	Services int           `yaml:"services"` // destination services: 208 bytes each; 16 × 4096 × 208 = 13.6 MB
-	Hosts    int           `yaml:"hosts"`    // hosts that services are folded into when there are more: 208 bytes each; 1.7 MB
+	Services int           `yaml:"services"` // destination services: 264 bytes each; 16 × 4096 × 264 = 17.3 MB
+	Hosts    int           `yaml:"hosts"`    // hosts that services are folded into when there are more: 264 bytes each; 2.2 MB
 	Sources  int           `yaml:"sources"`  // sources: 120 bytes each; 16 × 8192 × 120 = 15.7 MB
 	Details  int           `yaml:"details"`  // sources with more than one contact in a shard: 688 bytes each; 16 × 512 × 688 = 5.6 MB
 	Prints   int           `yaml:"prints"`   // fingerprints: 176 bytes each; 16 × 512 × 176 = 1.4 MB
@@ -27,6 +27,12 @@ type Config struct {
 	Remember time.Duration `yaml:"remember"` // for how long; at most 15 days
 	Suspects int           `yaml:"suspects"` // sampled headers of each of 5 classes of unanswered packets: 80 bytes each; 16 × 5 × 128 × 80 = 0.8 MB
 	Normals  int           `yaml:"normals"`  // sampled headers of each of 2 classes of normal packets: 80 bytes each; 0.1 MB
+	Pairs    int           `yaml:"pairs"`    // clients at services: 240 bytes each; 16 × 2048 × 240 = 7.9 MB
+	Echoes   int           `yaml:"echoes"`   // who pings whom: 216 bytes each; 0.9 MB
+	Odds     int           `yaml:"odds"`     // peculiarities by source and destination: 72 bytes each; 0.3 MB
+	Openings int           `yaml:"openings"` // prints of openings at services: 424 bytes each; 16 × 512 × 424 = 3.5 MB
+	Names    int           `yaml:"names"`    // clients and the domains they ask for: 280 bytes each; 16 × 1024 × 280 = 4.6 MB
+	Webs     int           `yaml:"webs"`     // clients and the web services they ask: 416 bytes each; 16 × 1024 × 416 = 6.8 MB
 }
 
 // Defaults returns the default bounds.
@@ -41,6 +47,12 @@ func Defaults() Config {
 		Remember: 6 * time.Hour,
 		Suspects: 128,
 		Normals:  32,
+		Pairs:    2048,
+		Echoes:   256,
+		Odds:     256,
+		Openings: 512,
+		Names:    1024,
+		Webs:     1024,
 	}
 }
 
@@ -62,6 +74,12 @@ func (c *Config) Check() error {
 		{"contacts", c.Contacts, 1 << 28},
 		{"suspects", c.Suspects, 1 << 12},
 		{"normals", c.Normals, 1 << 12},
+		{"pairs", c.Pairs, maxEntries},
+		{"echoes", c.Echoes, maxEntries},
+		{"odds", c.Odds, maxEntries},
+		{"openings", c.Openings, maxEntries},
+		{"names", c.Names, maxEntries},
+		{"webs", c.Webs, maxEntries},
 	} {
 		if f.n < 1 || f.n > f.most {
 			return fmt.Errorf("tally: %s is %d, must be 1 to %d", f.name, f.n, f.most)
@@ -81,6 +99,12 @@ type Shard struct {
 	sources  *sources
 	prints   *prints
 	peers    *peers
+	pairs    *table[PairKey, Pair, *Pair]
+	echoes   *table[echoKey, Echo, *Echo]
+	odds     *table[oddKey, Odd, *Odd]
+	openings *table[OpeningKey, Opening, *Opening]
+	names    *table[nameKey, Name, *Name]
+	webs     *table[PairKey, Web, *Web]
 	samples  [ClassCount]sample
 	memory   memory
 	keys     keys
@@ -146,6 +170,12 @@ func newShard(m *slab.Slab, cfg Config, key uint64, contacts memory) *Shard {
 		sources:  newSources(m, cfg.Sources, cfg.Details, k),
 		prints:   newPrints(m, cfg.Prints, k),
 		peers:    newPeers(m, k),
+		pairs:    newTable[PairKey, Pair](m, cfg.Pairs, MaxPairs),
+		echoes:   newTable[echoKey, Echo](m, cfg.Echoes, MaxEchoes),
+		odds:     newTable[oddKey, Odd](m, cfg.Odds, MaxOdds),
+		openings: newTable[OpeningKey, Opening](m, cfg.Openings, MaxOpenings),
+		names:    newTable[nameKey, Name](m, cfg.Names, MaxNames),
+		webs:     newTable[PairKey, Web](m, cfg.Webs, MaxWebs),
 		memory:   contacts,
 		keys:     k,
 		key:      key,
@@ -183,8 +213,7 @@ func (s *Shard) Slow(c *conn.Slow) {
 	s.services.at(k.Addr, k.word()).Slow++
 }
 
-// Lose adds n to a cause of loss that this package does not count itself: it counts LossCut, LossSources, LossServices and
-// LossPrints.
+// Lose adds n to a cause of loss. What this package counts itself are LossCut and the losses of its tables.
 func (s *Shard) Lose(cause Loss, n uint64) {
 	if n != 0 {
 		s.used = true
@@ -199,6 +228,12 @@ func (s *Shard) reset() {
 	s.sources.reset()
 	s.prints.reset()
 	s.peers.reset()
+	s.pairs.reset()
+	s.echoes.reset()
+	s.odds.reset()
+	s.openings.reset()
+	s.names.reset()
+	s.webs.reset()
 	for i := range s.samples {
 		s.samples[i].reset()
 	}

@@ -109,6 +109,9 @@ func (s *sample) losses() (all []loss) {
 			loss{"tally", tally.LossSources.String(), l.Loss[tally.LossSources]},
 			loss{"tally", tally.LossServices.String(), l.Loss[tally.LossServices]},
 			loss{"tally", tally.LossPrints.String(), l.Loss[tally.LossPrints]},
+			loss{"tally", tally.LossPairs.String(), l.Loss[tally.LossPairs]},
+			loss{"tally", tally.LossOpenings.String(), l.Loss[tally.LossOpenings]},
+			loss{"tally", tally.LossOdds.String(), l.Loss[tally.LossOdds]},
 			loss{"tally", "gate_drops", st.Gate.DropsLost},
 			loss{"tally", "gate_samples", st.Gate.SamplesLost},
 		)
