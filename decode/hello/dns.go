@@ -40,46 +40,42 @@ func (m *DNS) Parse(b []byte) Status {
 	if len(b) < dnsHeader {
 		return NotThis
 	}
-	if end, _ := m.head(b); end > 0 {
-		m.records(b, end)
-		return Done
+	end, _ := m.head(b)
+	if end == 0 {
+		return NotThis
 	}
-	return NotThis
+	m.Cut = !m.records(b, end)
+	return Done
 }
 
 // ParseTCP reads the first message of a stream, behind its length (RFC 1035, section 4.2.2). A message that is longer than
 // MaxOpening is Done with what that much held.
 func (m *DNS) ParseTCP(b []byte) (Status, int) {
 	b = cut(b)
-	*m = DNS{}
+	*m = DNS{Cut: true}
 	if len(b) < 2 {
 		return unfinished(b, 2+dnsHeader)
 	}
-	size := int(binary.BigEndian.Uint16(b))
-	if size < dnsHeader {
+	m.Size = int(binary.BigEndian.Uint16(b))
+	if m.Size < dnsHeader {
 		return NotThis, 0
 	}
-	body := b[2:min(len(b), 2+size)]
-	m.Size = size
+	body := b[2:min(len(b), 2+m.Size)]
 	if len(body) < dnsHeader {
 		return unfinished(b, 2+dnsHeader)
 	}
 	end, bad := m.head(body)
-	whole := len(body) == size
+	whole := len(body) == m.Size
+	if bad || end == 0 && (whole || len(b) == MaxOpening) {
+		return NotThis, 0
+	}
 	if end > 0 {
-		m.records(body, end)
+		m.Cut = !m.records(body, end) || !whole
 	}
-	switch {
-	case whole && end > 0:
+	if whole {
 		return Done, 0
-	case whole || bad:
-		return NotThis, 0
 	}
-	m.Cut = true
-	if end == 0 && len(b) == MaxOpening {
-		return NotThis, 0
-	}
-	return unfinished(b, 2+size)
+	return unfinished(b, 2+m.Size)
 }
 
 // head reads header and first question; end is the offset behind all questions, 0 where they are not whole. It is bad where
@@ -105,8 +101,8 @@ func (m *DNS) head(b []byte) (end int, bad bool) {
 		}
 		if i == 0 {
 			name := Name{b, at}
-			if !name.valid() {
-				return 0, true
+			if end := name.end(); end != endRoot {
+				return 0, end == endMalformed
 			}
 			m.Name, m.Type, m.Class = name, binary.BigEndian.Uint16(b[after:]), binary.BigEndian.Uint16(b[after+2:])
 		}
@@ -115,19 +111,17 @@ func (m *DNS) head(b []byte) (end int, bad bool) {
 	return at, false
 }
 
-// records walks the answers from offset at.
-func (m *DNS) records(b []byte, at int) {
+// records walks the answers from offset at; true if it has come to their end.
+func (m *DNS) records(b []byte, at int) bool {
 	const fixed = 10 // type, class, TTL, length
 	for i := range int(m.Answers) {
 		after, ok := skipName(b, at)
 		if !ok || after+fixed > len(b) || i == MaxRecords {
-			m.Cut = true
-			return
+			return false
 		}
 		end := after + fixed + int(binary.BigEndian.Uint16(b[after+8:]))
 		if end > len(b) {
-			m.Cut = true
-			return
+			return false
 		}
 		if m.NTypes < MaxTypes {
 			m.Types[m.NTypes] = binary.BigEndian.Uint16(b[after:])
@@ -136,4 +130,5 @@ func (m *DNS) records(b []byte, at int) {
 		m.AnswerBytes += end - at
 		at = end
 	}
+	return true
 }

@@ -22,46 +22,72 @@ type Labels struct {
 	at       int
 	left     int // of the name's bytes on the wire
 	pointers int
-	bad      bool
+	end      end
 }
+
+// end is how a name ends.
+type end uint8
+
+const (
+	endNot       end = iota // not yet
+	endRoot                 // as it should
+	endShort                // the message is shorter
+	endMalformed            // in a way that no further byte would change
+)
 
 // Labels starts at the name's first (leftmost) label.
 func (n Name) Labels() Labels { return Labels{msg: n.msg, at: n.at, left: maxNameWire} }
 
 // Next is the next label as sent, false at the end of the name. Case is as sent.
 func (l *Labels) Next() (label []byte, ok bool) {
-	for l.at < len(l.msg) {
-		switch n := int(l.msg[l.at]); {
+	for l.end == endNot {
+		n := 0
+		if l.at < len(l.msg) {
+			n = int(l.msg[l.at])
+		}
+		from, to := l.at+1, l.at+1+n
+		switch {
+		case l.at >= len(l.msg):
+			l.end = endShort
 		case n == 0:
-			return nil, false
+			l.end = endRoot
 		case n <= maxLabel:
-			from, to := l.at+1, l.at+1+n
-			if l.left -= n + 1; l.left <= 0 || to > len(l.msg) {
-				l.bad = true
-				return nil, false
+			if l.left -= n + 1; l.left <= 0 {
+				l.end = endMalformed
+			} else if to > len(l.msg) {
+				l.end = endShort
+			} else {
+				l.at = to
+				return l.msg[from:to:to], true
 			}
-			l.at = to
-			return l.msg[from:to:to], true
-		case n >= 0xc0 && l.at+1 < len(l.msg) && l.pointers < maxPointers:
-			l.at = (n&0x3f)<<8 | int(l.msg[l.at+1])
-			l.pointers++
+		case n < 0xc0 || l.pointers == maxPointers:
+			l.end = endMalformed
+		case from == len(l.msg):
+			l.end = endShort
 		default:
-			l.bad = true
-			return nil, false
+			l.jump((n&0x3f)<<8 | int(l.msg[from]))
 		}
 	}
-	l.bad = true
 	return nil, false
 }
 
-// valid tells whether the name ends, within its message and its bounds.
-func (n Name) valid() bool {
-	l := n.Labels()
-	for {
-		if _, ok := l.Next(); !ok {
-			return !l.bad
-		}
+// jump follows a pointer, which must point to what came before it (RFC 1035, section 4.1.4).
+func (l *Labels) jump(to int) {
+	if to >= l.at {
+		l.end = endMalformed
+		return
 	}
+	l.at = to
+	l.pointers++
+}
+
+// end walks the name.
+func (n Name) end() end {
+	l := n.Labels()
+	for l.end == endNot {
+		l.Next()
+	}
+	return l.end
 }
 
 // Append appends the name's text: letters in lower case, labels joined by dots, no dot at the end, nothing for the root. Bytes
