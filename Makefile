@@ -5,7 +5,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Programs that tests and benchmarks run, headers that they need, and the Debian packages they come in.
 TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd ip=iproute2 \
 	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool sysctl=procps setpriv=util-linux gcc=gcc pcap-config=libpcap-dev \
-	clang=clang /usr/include/bpf/bpf_helpers.h=libbpf-dev xdp-filter=xdp-tools nft=nftables bpftool=bpftool
+	clang=clang /usr/include/bpf/bpf_helpers.h=libbpf-dev xdp-filter=xdp-tools nft=nftables bpftool=bpftool \
+	ssh=openssh-client /usr/sbin/sshd=openssh-server
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
@@ -28,7 +29,7 @@ test: packages
 	$(GO) test -p 1 -parallel 3 -timeout 30m ./...
 	$(GO) test -timeout 30m -tags soak -run 'TestSoak(Day)?$$' -v ./sensor
 	$(GO) test -tags soak -run TestLiveClockStep ./sensor/capture
-	tools/fuzz 3s
+	tools/fuzz 2s
 	$(MAKE) unit
 	if command -v gcc >/dev/null && command -v pcap-config >/dev/null; then $(MAKE) weir-pcap && CGO_ENABLED=1 $(GO) test -tags libpcap -run Pcap ./sensor/capture; \
 	else echo "left out: capture through libpcap (it needs gcc and libpcap-dev)"; fi
