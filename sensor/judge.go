@@ -185,7 +185,11 @@ func (j *judge) finish(c *course) {
 				tallies[step.Shard%tally.Shards].Contact(step)
 			}
 		}
-		j.out.Contacts = j.out.Contacts[:0] // shard by shard: few at a time
+		for i := range j.out.Sessions {
+			v := &j.out.Sessions[i]
+			tallies[v.Shard%tally.Shards].Session(v)
+		}
+		j.out.Contacts, j.out.Sessions = j.out.Contacts[:0], j.out.Sessions[:0] // shard by shard: few at a time
 	}
 	j.writeFinal()
 	if c.started {

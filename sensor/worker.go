@@ -82,7 +82,7 @@ func (w *worker) process(packets []decode.Packet, part []uint16) {
 	w.drain()
 }
 
-// drain hands contacts, slow connections and peers to the tallies of their shards.
+// drain hands contacts, slow connections, peers and sessions to the tallies of their shards.
 func (w *worker) drain() {
 	tally.Contacts(w.tallies, w.out.Contacts)
 	for i := range w.out.Slow {
@@ -93,5 +93,9 @@ func (w *worker) drain() {
 		p := &w.out.Peers[i]
 		w.tallies[p.Shard%tally.Shards].Peer(p)
 	}
-	w.out.Contacts, w.out.Slow, w.out.Peers = w.out.Contacts[:0], w.out.Slow[:0], w.out.Peers[:0]
+	for i := range w.out.Sessions {
+		v := &w.out.Sessions[i]
+		w.tallies[v.Shard%tally.Shards].Session(v)
+	}
+	w.out.Contacts, w.out.Slow, w.out.Peers, w.out.Sessions = w.out.Contacts[:0], w.out.Slow[:0], w.out.Peers[:0], w.out.Sessions[:0]
 }

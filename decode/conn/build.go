@@ -18,8 +18,8 @@ func (s *shard) record(c *conn, why Close, out *Out) {
 		s.rec.Orig, s.rec.Resp, s.rec.OrigPort, s.rec.RespPort = c.b, c.a, c.portB, c.portA
 	}
 	copy(s.rec.Hist[:], c.hist[:c.histLen])
-	if c.extra != 0 {
-		s.extras.at(int(c.extra - 1)).fill(&s.rec)
+	if n := c.more & slotMask; n != 0 {
+		s.extras.at(int(n - 1)).fill(&s.rec)
 	}
 	out.Record(&s.rec)
 }

@@ -11,7 +11,7 @@ import (
 // Config sizes the table and sets its timeouts. Sizes are totals over all shards; all memory is reserved by NewTables and
 // none is added later.
 type Config struct {
-	Conns     int `yaml:"connections"` // connections in full (272 to 288 bytes each, with their index); at most 2^29
+	Conns     int `yaml:"connections"` // connections in full (320 to 336 bytes each, with their index and what they told); at most 2^29
 	HalfOpen  int `yaml:"half_open"`   // attempts and single packets without an answer (208 bytes each, with their place in the queue of contacts)
 	Extras    int `yaml:"extras"`      // connections whose payload sizes and gaps are kept (192 bytes each)
 	Fragments int `yaml:"fragments"`   // fragmented datagrams whose later fragments find their connection (72 bytes each)
@@ -27,7 +27,7 @@ type Config struct {
 	Fragment     time.Duration `yaml:"fragment"` // between the first fragment and the last
 }
 
-// Defaults reserve 198 MiB. 64k half-open entries are what stays in a processor's cache: a packet of a flood then costs
+// Defaults reserve 222 MiB. 64k half-open entries are what stays in a processor's cache: a packet of a flood then costs
 // little more than half of what it costs with 256k, and 13,000 attempts a second can wait their five seconds. Timeouts are
 // those of Zeek's scripts/base/init-bare.zeek (tcp_attempt_delay, udp_inactivity_timeout, dns_session_timeout,
 // tcp_inactivity_timeout, tcp_close_delay, tcp_partial_close_delay, icmp_inactivity_timeout); the fragment timeout is

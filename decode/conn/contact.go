@@ -134,6 +134,9 @@ func (s *shard) progress(c *conn, d int, seg *segment, out *Out) Event {
 			s.emitConn(c, StageProven, out)
 		}
 	}
+	if c.more&moreBegun == 0 && c.begins() {
+		s.begin(c, out)
+	}
 	return ev
 }
 

@@ -1,10 +1,6 @@
 package conn
 
-import (
-	"time"
-
-	"weir/decode"
-)
+import "weir/decode"
 
 // Event tells what one packet meant to its connection. Bits combine; the batch update returns one per packet.
 type Event uint32
@@ -28,6 +24,11 @@ const (
 	EvUntracked                     // not counted in any connection: not IP, or the table refused it
 	EvVisible                       // once a connection: the fourth packet of a TCP connection that carries payload; a two-way view has seen both sides by now
 	EvOuter                         // a tunnel's outer connection: for flow records only, never tallied
+	EvOpening                       // carries payload that an application may open with: see Tables.Watch
+	EvOverlap                       // a fragment that overlaps others of its datagram, and is none of them again
+	EvTTL                           // TCP and UDP: a hop limit that is more than 8 from what the side began with; looked at with SYN, FIN, RST and EvOpening
+	EvSplit                         // TCP: a SYN answered by a bare SYN: a split handshake, or a simultaneous open
+	EvResend                        // TCP: payload that begins within what was sent and ends beyond it: sent again, cut otherwise
 )
 
 // Probe is how a contact was tried.
@@ -115,58 +116,6 @@ type Peer struct {
 	Addr  decode.Addr
 	Ver   uint8
 	Shard uint8
-}
-
-// SessionEvery is the event time after which a connection that goes on tells what it carried since it told last.
-const SessionEvery = SlowEvery
-
-// BurstPause is the silence after which a client that speaks again makes a burst.
-const BurstPause = time.Second
-
-// Limits of a short session: what a try at a login, a look-up or a beacon stays within.
-const (
-	ShortClient   = 8 << 10  // payload bytes of the client
-	ShortServer   = 16 << 10 // of the server
-	ShortDuration = 30 * time.Second
-)
-
-// SessionStage is why a session is told.
-type SessionStage uint8
-
-// Stages.
-const (
-	SessionBegin SessionStage = iota // TCP: the handshake is proven, or a connection met midway has payload and packets of both sides; else the first answer. Tells no volume yet
-	SessionBurst                     // the client sends payload after a pause of BurstPause
-	SessionOn                        // it goes on: each SessionEvery in which it carried packets
-	SessionEnd                       // it ended, for whatever reason; not before its entry goes: some seconds after FIN or RST
-)
-
-// Session tells what a connection carried since it told last. Connections without an answer tell only if they carry payload
-// in four packets or more, as OneWay and never that they begin; half-open ones and outer connections of tunnels tell nothing.
-type Session struct {
-	Time             int64 // ns, of the report
-	First            int64 // ns, of the connection's first packet
-	Client, Server   decode.Addr
-	ClientPort, Port uint16 // Port is the server's; those of ICMP are as in decode.Key
-	Proto, Ver       uint8
-	Shard            uint8
-	Stage            SessionStage
-	State            State // at its end; else StateOTH
-	Midstream        bool  // met without its opening
-	OneWay           bool
-	Proven           bool      // TCP: return path of the client proven
-	Short            bool      // at its end: within the Short limits, both sides sent payload, and it was not cut off by the end of the input or a full table
-	RTT              uint32    // µs: SYN to the ACK of the SYN-ACK; at begin; 0 unknown
-	SYN              SYN       // of the client; zero if there was none
-	Sent             [2]Volume // client's, server's: since it told last
-	Total            [2]uint64 // payload bytes of the client and the server since it began
-	Duration         int64     // ns: first packet to the last so far
-}
-
-// Volume is what one side sent.
-type Volume struct {
-	Packets, Bytes, Payload uint64 // IP bytes; payload of TCP by sequence numbers
-	Retrans                 uint32 // packets with payload seen before
 }
 
 // Out collects what a batch or an expiry produced besides events. The caller drains and truncates the slices. Record, if

@@ -23,12 +23,14 @@ type sums struct {
 
 // features enters one packet with payload. It is called only where records are wanted: nothing else reads them.
 func (s *shard) features(c *conn, d int, payload uint32, now int64) {
-	if c.extra == 0 {
-		if c.extra = s.allocExtra(); c.extra == 0 {
+	n := c.more & slotMask
+	if n == 0 {
+		if n = s.allocExtra(); n == 0 {
 			return
 		}
+		c.more |= n
 	}
-	x := s.extras.at(int(c.extra - 1))
+	x := s.extras.at(int(n - 1))
 	m := &x.side[d]
 	if keep := len(x.size); m.n < uint32(keep) && int(x.n) < keep { // the sum first: it is loaded anyway
 		x.keep(d, payload, now)

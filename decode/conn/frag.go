@@ -19,7 +19,7 @@ type frag struct {
 	proto, ver   uint8
 	reverse      bool
 	headless     bool   // a TCP header whose flags come with the second fragment
-	seq          uint32 // valid iff headless
+	first        uint32 // bytes of the first fragment; of a headless one its sequence number
 }
 
 // flight is where a datagram's fragments are found: the first of as many entries as a set of the half-open cache has.
@@ -39,9 +39,9 @@ func (f *frag) is(p *decode.Packet) bool {
 }
 
 // firstFragment remembers a datagram. A full set forgets its oldest.
-func (s *shard) firstFragment(p *decode.Packet) {
+func (s *shard) firstFragment(p *decode.Packet) Event {
 	if !p.MoreFrag {
-		return // an atomic fragment is the whole datagram
+		return 0 // an atomic fragment is the whole datagram
 	}
 	length := p.IPLen - min(p.IPLen, p.L4-p.L3)
 	set := s.flight(p)
@@ -50,7 +50,10 @@ func (s *shard) firstFragment(p *decode.Packet) {
 		g := &set[i]
 		if g.is(p) && s.now-g.time < s.timeouts.fragment {
 			s.stats.FragOverlap++ // the first one counts: another cannot take its datagram over
-			return
+			if length != g.size() {
+				return EvOverlap
+			}
+			return 0
 		}
 		if g.time < f.time {
 			f = g
@@ -62,11 +65,27 @@ func (s *shard) firstFragment(p *decode.Packet) {
 	headless := p.Key.Proto == protoTCP && length == 8 && int(p.L4)+8 <= len(p.Data)
 	*f = frag{
 		a: p.Key.A, b: p.Key.B, time: max(s.now, 1), hash: p.Hash, id: p.FragID, end: length, disc: p.Key.Disc,
-		portA: p.Key.PortA, portB: p.Key.PortB, proto: p.Key.Proto, ver: p.Key.Ver, reverse: p.Reverse, headless: headless,
+		portA: p.Key.PortA, portB: p.Key.PortB, proto: p.Key.Proto, ver: p.Key.Ver, reverse: p.Reverse, headless: headless, first: length,
 	}
 	if headless {
-		f.seq = binary.BigEndian.Uint32(p.Data[p.L4+4:])
+		f.first = binary.BigEndian.Uint32(p.Data[p.L4+4:])
 	}
+	return 0
+}
+
+// size is the length of the first fragment.
+func (f *frag) size() uint32 {
+	if f.headless {
+		return 8
+	}
+	return f.first
+}
+
+// overlaps tells whether a later fragment overlaps others and is no duplicate of one: senders cut datagrams into pieces of one
+// size, so that it begins where none does, or ends beyond what came before.
+func (f *frag) overlaps(p *decode.Packet) bool {
+	first := max(f.size(), 1)
+	return p.FragOff < f.end && (p.FragOff < first || p.FragOff%first != 0 || p.FragOff+p.PayloadLen > f.end)
 }
 
 // laterFragment counts a fragment without ports for the connection of its first one.
@@ -82,6 +101,10 @@ func (s *shard) laterFragment(p *decode.Packet, out *Out) Event {
 		s.stats.FragOrphan++
 		return EvUntracked | EvFragment
 	}
+	ev := EvFragment
+	if f.overlaps(p) {
+		ev |= EvOverlap
+	}
 	switch {
 	case p.FragOff < f.end:
 		s.stats.FragOverlap++
@@ -92,10 +115,10 @@ func (s *shard) laterFragment(p *decode.Packet, out *Out) Event {
 		s.stats.FragTiny++
 	}
 	if f.headless && p.FragOff == 8 {
-		return s.tinyTCP(f, p, out)
+		return ev | s.tinyTCP(f, p, out)
 	}
 	key := decode.Key{A: f.a, B: f.b, PortA: f.portA, PortB: f.portB, Disc: f.disc, Proto: f.proto, Ver: f.ver}
-	return EvFragment | s.attribute(f.hash, &key, p)
+	return ev | s.attribute(f.hash, &key, p)
 }
 
 // tinyTCP takes a datagram of tiny fragments for what it is once the second one brings the flags: a scanner's segment that
@@ -104,11 +127,12 @@ func (s *shard) tinyTCP(f *frag, p *decode.Packet, out *Out) Event {
 	if p.End < p.Payload+8 || int(p.End) > len(p.Data) {
 		return EvUntracked | EvFragment
 	}
-	f.headless = false
+	seq := f.first
+	f.headless, f.first = false, 8
 	rest := p.Data[p.Payload : p.Payload+8]
 	q := *p
 	q.Key.PortA, q.Key.PortB, q.Hash = f.portA, f.portB, f.hash
-	q.Seq, q.Ack, q.Window = f.seq, binary.BigEndian.Uint32(rest), binary.BigEndian.Uint16(rest[6:])
+	q.Seq, q.Ack, q.Window = seq, binary.BigEndian.Uint32(rest), binary.BigEndian.Uint16(rest[6:])
 	q.Flags = binary.BigEndian.Uint16(rest[4:]) & 0x1ff
 	q.PayloadLen -= min(q.PayloadLen, max(uint32(rest[4]>>4)*4, 20)-8)
 	q.Opt = decode.TCPOptions{}

@@ -46,7 +46,8 @@ type half struct {
 	repeats     uint16 // of the same SYN, and fragments of the packet
 	repeatBytes uint32 // IP bytes of those
 	born        uint32
-	_           [20]byte
+	looks       uint8 // as in conn.more
+	_           [19]byte
 }
 
 func (h *half) is(k *decode.Key) bool {
@@ -170,6 +171,7 @@ func (c *conn) fill(h *half, hash uint64) {
 	c.first, c.last, c.born = h.first, h.first, h.born
 	c.vlan, c.tunnels, c.length, c.layout = h.vlan, h.tunnels, h.length, h.layout
 	c.window, c.ttl, c.probe, c.marks = h.window, h.ttl, h.probe, h.marks
+	c.hops[h.sender], c.more = h.ttl, uint32(h.looks)<<looksAt
 }
 
 // replay counts the first packet and its repeats.

@@ -62,8 +62,8 @@ func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 		s := &t.shards[p.Shard%decode.Shards]
 		if c := found[i]; c == nil {
 			l.add(unsafe.Pointer(&s.halves[s.place(p.Hash)]), 1)
-		} else if c.extra != 0 && p.PayloadLen > 0 {
-			l.add(unsafe.Pointer(&s.extras.at(int(c.extra - 1)).side[c.sender(p.Reverse)]), 0)
+		} else if n := c.more & slotMask; n != 0 && p.PayloadLen > 0 {
+			l.add(unsafe.Pointer(&s.extras.at(int(n - 1)).side[c.sender(p.Reverse)]), 0)
 		}
 	}
 	l.load()
@@ -92,8 +92,7 @@ func (s *shard) packet(p *decode.Packet, out *Out) Event {
 	}
 	var ev Event
 	if p.Frag {
-		ev = EvFragment
-		s.firstFragment(p)
+		ev = EvFragment | s.firstFragment(p)
 	}
 	if p.HasQuote {
 		ev |= s.refusal(p, out)
@@ -107,11 +106,12 @@ func (s *shard) headless(p *decode.Packet) Event {
 	if !p.Frag {
 		return EvUntracked
 	}
+	ev := EvUntracked | EvFragment
 	if !p.Cut {
 		s.stats.FragTiny++
-		s.firstFragment(p)
+		ev |= s.firstFragment(p)
 	}
-	return EvUntracked | EvFragment
+	return ev
 }
 
 // headerSize is how much of a transport header has to be captured for its packet to count: TCP options are not needed.
@@ -213,6 +213,10 @@ func (s *shard) open(p *decode.Packet, asked int64, out *Out) Event {
 		h.bits |= bitOrigB
 	}
 	ev := EvNew | h.senderEvent() | outerEvent(p) | s.classify(h, p)
+	if h.proto == protoUDP && p.PayloadLen > 0 && !p.Outer {
+		h.looks = 1
+		ev |= EvOpening
+	}
 	s.contact(h, p, asked, out)
 	return ev
 }
@@ -286,13 +290,22 @@ func (s *shard) update(c *conn, p *decode.Packet, out *Out) Event {
 	if c.proto == protoTCP {
 		seg.seq, seg.ack, seg.flags, seg.window = p.Seq, p.Ack, p.Flags, p.Window
 	}
+	quiet := s.now - c.last
 	ev := c.apply(c.sender(p.Reverse), &seg, &s.timeouts)
 	d := c.sender(p.Reverse) // the packet may have turned the roles round
 	if c.bits&(bitPending|bitProven) != bitProven {
 		ev |= s.progress(c, d, &seg, out)
 	}
-	if seg.payload > 0 && seg.flags&flagRST == 0 && out.Record != nil {
-		s.features(c, d, seg.payload, s.now)
+	if seg.payload > 0 {
+		if quiet >= int64(BurstPause) && d == 0 && c.more&moreBegun != 0 && ev&EvRetrans == 0 {
+			s.goOn(c, SessionBurst, out)
+		}
+		if seg.flags&flagRST == 0 && out.Record != nil {
+			s.features(c, d, seg.payload, s.now)
+		}
+	}
+	if seg.flags&(flagSYN|flagFIN|flagRST) != 0 || seg.payload > 0 && c.more&moreLooks != moreLooks {
+		ev |= c.closer(d, p)
 	}
 	return ev | c.standing(d) | outerEvent(p)
 }

@@ -73,7 +73,11 @@ func (c *conn) letters(d int, seg *segment) Event {
 			}
 			c.noteFrom(d, letter)
 		}
-		if seg.flags&flagACK == 0 {
+		switch {
+		case seg.flags&flagACK != 0:
+		case d == 1 && x.state == inactive && c.side[0].state == synSent:
+			return EvAttempt | EvSplit
+		default:
 			return EvAttempt
 		}
 	case flagFIN:

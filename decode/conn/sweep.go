@@ -15,6 +15,9 @@ const PeerEvery = peerRounds * SlowEvery
 // peerRounds of the census tell a share of the connections each.
 const peerRounds = 16
 
+// tellTurns is in how many turns all connections tell what they carry: a turn is a round of the sweep.
+const tellTurns = int(int64(SessionEvery) / sweepEvery)
+
 const (
 	sweepEvery = int64(1e9)  // event time in which the sweep visits every entry
 	slowAge    = int64(30e9) // younger connections are not slow
@@ -29,6 +32,9 @@ type sweep struct {
 	census int64 // event time of the round that takes the next census
 	slow   bool  // this round takes it
 	round  int   // of the census, modulo peerRounds
+	tell   int64 // event time of the round in which the next connections tell what they carry
+	turn   int   // which: those of slots that are the same modulo tellTurns
+	tells  bool  // this round does
 }
 
 // Expire advances the clock of a shard and does what is due: contacts without an answer become silent, connections that
@@ -61,13 +67,22 @@ func (s *shard) sweepConns(n int, out *Out) {
 				w.census = s.now + int64(SlowEvery)
 				w.round = (w.round + 1) % peerRounds
 			}
+			if w.tells = s.now >= w.tell; w.tells {
+				w.tell = max(w.tell, s.now-2*sweepEvery) + sweepEvery // catches up with rounds that came late
+				w.turn = (w.turn + 1) % tellTurns
+			}
 		}
 		if w.slot < s.used {
 			if c := s.conns.at(w.slot); c.bits&bitLive != 0 {
 				if why, over := s.expired(c); over {
 					s.end(c, why, out)
-				} else if w.slow {
-					s.census(c, out)
+				} else {
+					if w.slow {
+						s.census(c, out)
+					}
+					if w.tells && w.slot%tellTurns == w.turn {
+						s.sample(c, out)
+					}
 				}
 			}
 		}
@@ -132,6 +147,13 @@ func (s *shard) census(c *conn, out *Out) {
 	}
 	if s.sweep.slot%peerRounds == s.sweep.round && s.goesOn(c) {
 		s.tellPeer(c, out)
+	}
+}
+
+// sample tells what a session that goes on has carried.
+func (s *shard) sample(c *conn, out *Out) {
+	if (c.more&moreBegun != 0 || c.oneWay()) && s.now-c.last < 2*int64(SessionEvery) {
+		s.goOn(c, SessionOn, out)
 	}
 }
 

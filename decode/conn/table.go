@@ -51,7 +51,7 @@ type conn struct {
 	disc         uint32
 	proto, ver   uint8
 	bits         truths
-	extra        uint32 // slot+1 of its extra; 0 none
+	more         uint32 // slot+1 of its extra in the low 24 bits, 0 none; above, moreBegun…
 	hash         uint64 // while unused: the next free slot+1
 	last         int64
 
@@ -71,6 +71,7 @@ type conn struct {
 	marks   Marks
 	histLen uint8
 	hist    [24]byte // later letters are lost
+	hops    [2]uint8 // TTL that a side began with; 0 none
 }
 
 // side is what one end of a connection sent: one cache line. Sequence numbers are as on the wire. Connections without
@@ -115,10 +116,19 @@ const (
 	bitLive                         // the slot is in use
 )
 
+// What conn.more holds above the slot of an extra, which takes no more than 24 bits (Config.Check).
+const (
+	moreBegun = 1 << 24        // the session was told
+	moreTold  = 1 << 25        // its entry of told is set
+	looksAt   = 26             // openings: see opening.go
+	moreLooks = 0xf << looksAt // 15 for done
+)
+
 // shard is the state of one shard.
 type shard struct {
 	conns  lane[conn]
-	index  []uint64 // open addressing: tag (40 bits, the hash's upper) and slot+1 (24 bits); 0 empty
+	told   lane[told] // by slot of the connection
+	index  []uint64   // open addressing: tag (40 bits, the hash's upper) and slot+1 (24 bits); 0 empty
 	sets   []set
 	halves []half // of set i: ways*i…
 	ring   []pending
@@ -164,9 +174,11 @@ func (l *lane[T]) at(i int) *T { return &l.all[i*decode.Shards+l.id] }
 func (t *Tables) carve(m *slab.Slab, cfg Config) {
 	z := cfg.shard()
 	conns, extras := slab.Carve[conn](m, decode.Shards*z.conns), slab.Carve[extra](m, decode.Shards*z.extras)
+	tolds := slab.Carve[told](m, decode.Shards*z.conns)
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.conns, s.extras = lane[conn]{conns, i, z.conns}, lane[extra]{extras, i, z.extras}
+		s.told = lane[told]{tolds, i, z.conns}
 		s.index = slab.Carve[uint64](m, z.index)
 		s.sets = slab.Carve[set](m, z.sets)
 		s.halves = slab.Carve[half](m, z.sets*ways)
@@ -303,9 +315,12 @@ func (s *shard) end(c *conn, why Close, out *Out) {
 	if c.bits&bitPending != 0 {
 		s.outcome(c, s.unanswered(c.first), out)
 	}
+	if c.more&moreBegun != 0 || c.oneWay() {
+		s.finish(c, why, out)
+	}
 	s.record(c, why, out)
-	if c.extra != 0 {
-		s.freeExtra(c.extra)
+	if n := c.more & slotMask; n != 0 {
+		s.freeExtra(n)
 	}
 	n := s.slot(c)
 	s.unlink(c.hash, n)

@@ -153,7 +153,8 @@ func (x *side) acknowledge(seg *segment) bool {
 func (c *conn) advance(d int, seg *segment, end uint32) Event {
 	x := &c.side[d]
 	var ev Event
-	if seg.payload > 0 && int32(seg.seq-x.last) > 0 {
+	jump := int32(seg.seq - x.last)
+	if seg.payload > 0 && jump > 0 {
 		ev = EvGap
 	}
 	delta := int32(end - x.last)
@@ -163,6 +164,9 @@ func (c *conn) advance(d int, seg *segment, end uint32) Event {
 		x.sent(end)
 	case x.state == reset:
 	case delta > 0:
+		if jump < -1 && seg.payload > 0 { // by one byte: a window probe that was not taken (RFC 9293 section 3.8.6.1)
+			ev |= EvResend
+		}
 		x.sent(end)
 	case seg.payload > 0 && x.packets > 1:
 		ev |= EvRetrans
@@ -272,6 +276,8 @@ func (c *conn) answerSYN(seg *segment) int {
 	if seg.flags&flagACK == 0 && y.state == synAckSent && seg.seq == x.start {
 		c.bits &^= bitPartial | bitMidstream | bitUnasked
 		c.bits ^= bitOrigB
+		c.layout, c.window, c.length, c.ttl = 0, 0, 0, 0 // were the answer's
+		c.hops[0], c.hops[1] = c.hops[1], c.hops[0]
 		shut := c.bits & (bitShutOrig | bitShutResp)
 		c.bits &^= bitShutOrig | bitShutResp
 		c.bits |= (shut&bitShutOrig)<<1 | (shut&bitShutResp)>>1
