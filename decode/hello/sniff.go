@@ -122,7 +122,7 @@ func plausible(m *DNS, b []byte, toServer, known bool) bool {
 		return false
 	}
 	if known {
-		return true
+		return m.Questions > 0 || m.Response && (m.Answers > 0 || m.Rcode != 0)
 	}
 	quiet := m.Response || m.Answers == 0 && m.Rcode == 0
 	return m.Questions == 1 && m.Opcode == 0 && m.Response != toServer && b[3]&0x40 == 0 && quiet && !m.Cut &&
