@@ -320,8 +320,10 @@ func (s *Store) Stats() Stats {
 func (s *Store) Costs() []Cost {
 	n := s.Stats()
 	return []Cost{
-		{"baseline evicted", n.Evicted}, {"baseline spreads evicted", n.SpreadsEvicted},
-		{"baseline profiles evicted", n.ProfilesEvicted}, {"baseline forgotten", n.Forgotten},
+		{"baseline evicted", n.Evicted},
+		{"baseline spreads evicted", n.SpreadsEvicted},
+		{"baseline profiles evicted", n.ProfilesEvicted},
+		{"baseline forgotten", n.Forgotten},
 	}
 }
 
@@ -333,4 +335,21 @@ func (s *Store) Sizes() []Size {
 		{"spreads", s.spreadAt.len(), s.cfg.Spreads, int(unsafe.Sizeof(Spread{}) + unsafe.Sizeof(node{}))},
 		{"seen", s.seen.n, s.cfg.Seen, 16},
 	}
+}
+
+// Forget gives up the series and spreads whose key f tells to, and returns how many.
+func (s *Store) Forget(f func(Key) bool) (n int) {
+	for id := range s.table.nodes {
+		if node := &s.table.nodes[id]; node.state != nodeFree && f(node.key) {
+			s.drop(int32(id))
+			n++
+		}
+	}
+	for id := range s.spreadAt.nodes {
+		if node := &s.spreadAt.nodes[id]; node.state != nodeFree && f(node.key) {
+			s.spreadAt.remove(int32(id))
+			n++
+		}
+	}
+	return n
 }

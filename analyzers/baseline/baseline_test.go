@@ -14,7 +14,7 @@ func service(n uint32) Key {
 	return Key{Kind: KindService, Measure: MeasurePackets, Ver: 4, Proto: 6, Port: 443, Addr: [2]uint64{0, 0xffff<<32 | uint64(n)}}
 }
 
-const start = monday * second
+const start int64 = monday * second
 
 func near(a, b, share float64) bool { return math.Abs(a-b) <= share*max(math.Abs(a), math.Abs(b))+1e-9 }
 
@@ -103,7 +103,7 @@ func TestQuantiles(t *testing.T) {
 func TestFreeze(t *testing.T) {
 	s := New(Defaults())
 	r := s.Series(service(1), start)
-	at := int64(start)
+	at := start
 	learn := func(seconds int, v float64) {
 		for range seconds {
 			at += second
@@ -140,7 +140,7 @@ func TestFreeze(t *testing.T) {
 func TestOutlier(t *testing.T) {
 	s := New(Defaults())
 	r := s.Series(service(1), start)
-	at := int64(start)
+	at := start
 	for range 1800 {
 		at += second
 		r.Learn(at, 100)
@@ -161,7 +161,7 @@ func TestOutlier(t *testing.T) {
 func TestStartedUnderAttack(t *testing.T) {
 	s := New(Defaults())
 	r := s.Series(service(1), start)
-	at := int64(start)
+	at := start
 	for range 3600 {
 		at += second
 		if r.LearnBelow(at, 50_000, 5000) {
@@ -188,7 +188,7 @@ func TestStartedUnderAttack(t *testing.T) {
 func TestNotLooking(t *testing.T) {
 	cfg := Defaults()
 	s := New(cfg)
-	at := int64(start)
+	at := start
 	for range 1800 {
 		at += second
 		s.Series(service(1), at).Learn(at, 100)
@@ -218,7 +218,7 @@ func TestNotLooking(t *testing.T) {
 func TestPin(t *testing.T) {
 	s := New(Defaults())
 	r := s.Series(service(1), start)
-	at := int64(start)
+	at := start
 	for range 600 {
 		at += second
 		r.Learn(at, 100)
@@ -294,7 +294,7 @@ func randomStore(t *rapid.T) *Store {
 	cfg.Keys, cfg.Seen, cfg.Profiles, cfg.Spreads = 64, 64, 8, 16
 	s := New(cfg)
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
-	now := int64(start)
+	now := start
 	for range rapid.IntRange(0, 3000).Draw(t, "calls") {
 		now += rng.Int64N(3) * rng.Int64N(int64(300*second))
 		k := service(uint32(rng.IntN(100)))

@@ -10,7 +10,7 @@ func BenchmarkSecond(b *testing.B) {
 	for _, n := range []int{100, 100_000} {
 		b.Run(fmt.Sprintf("%dk", n/1000), func(b *testing.B) {
 			s := New(Defaults())
-			now := int64(start)
+			now := start
 			over := 0
 			b.ReportAllocs()
 			for i := range b.N {
@@ -34,7 +34,7 @@ func BenchmarkNewKey(b *testing.B) {
 	s := New(Defaults())
 	b.ReportAllocs()
 	for i := range b.N {
-		now := int64(start) + int64(i)*1000
+		now := start + int64(i)*1000
 		s.Series(service(uint32(i)), now).Learn(now, 1)
 	}
 }

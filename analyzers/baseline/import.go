@@ -57,6 +57,7 @@ func (s *Store) importSeries(l *Line, p *lineReader) {
 		begin: p.time("first", l.First), last: p.time("last", l.Last), active: p.time("active", l.Active), begun: l.Last != "",
 		pinned: l.Pinned, samples: l.Samples, held: l.Held, values: l.Values, busy: float32(p.number("busy", float64(l.Busy))),
 	}
+	r.active = max(r.active, r.begin)
 	r.roll = p.window(l, floorDiv(r.last, s.span))
 	mean, variance, n, from := p.moments("hour", l.Hour)
 	r.hour = hourSum{hour: floorDiv(from, hourSeconds), n: n, busy: l.HourBusy}

@@ -7,7 +7,8 @@ const seenWays = 16
 // seen remembers when things were first and last seen, in whole seconds. It is set-associative: 16 entries in a set; a new one
 // in a full set pushes out the one that was seen longest ago, which is counted.
 type seen struct {
-	sets      []seenSet
+	count     int       // of sets
+	sets      []seenSet // made at the first note
 	n         int
 	forgotten uint64
 }
@@ -21,7 +22,7 @@ func seenSets(entries int) int { return indexSize((entries + seenWays - 1) / see
 
 func seenBytes(entries int) int { return seenSets(entries) * seenWays * 16 }
 
-func newSeen(entries int) seen { return seen{sets: make([]seenSet, seenSets(entries))} }
+func newSeen(entries int) seen { return seen{count: seenSets(entries)} }
 
 // find returns the set of a hash and the place in it: that of the hash, or if it is not there a free one, or the oldest.
 func (m *seen) find(hash uint64) (set *seenSet, at int, known bool) {
@@ -40,6 +41,9 @@ func (m *seen) find(hash uint64) (set *seenSet, at int, known bool) {
 
 // note remembers a hash as seen at a time.
 func (m *seen) note(hash uint64, at uint32) (first, last uint32, known bool) {
+	if m.sets == nil {
+		m.sets = make([]seenSet, m.count)
+	}
 	set, i, known := m.find(hash)
 	if !known {
 		if set.hash[i] != 0 {
@@ -72,6 +76,9 @@ func (s *Store) Seen(k Key, now int64) (first, last int64, known bool) {
 
 // SeenBefore tells the same and notes nothing.
 func (s *Store) SeenBefore(k Key) (first, last int64, known bool) {
+	if s.seen.sets == nil {
+		return 0, 0, false
+	}
 	set, i, known := s.seen.find(s.seenHash(&k))
 	if !known {
 		return 0, 0, false

@@ -43,7 +43,7 @@ func TestFlood(t *testing.T) {
 	cfg := Defaults()
 	cfg.Keys = 1000
 	s := New(cfg)
-	now := int64(start)
+	now := start
 	for range 120 {
 		now += second
 		for i := range uint32(700) {
@@ -72,7 +72,7 @@ func TestSeen(t *testing.T) {
 		t.Error("known at the first time")
 	}
 	for i := range uint32(200_000) {
-		now := int64(start) + int64(i)*second/100
+		now := start + int64(i)*second/100
 		s.Seen(service(1+i), now)
 		if i%64 == 0 {
 			if first, _, known := s.Seen(service(0), now); !known || first != start {

@@ -36,16 +36,17 @@ standard error. Exit codes: 0 done, 1 failed, 2 wrong use.`
 
 // cli is the command line; each command is a field with a Run method in a file of its own.
 type cli struct {
-	Replay  replayCmd  `cmd:"" help:"Read captures and print the alerts in them."`
-	Sense   senseCmd   `cmd:"" help:"Watch network interfaces and publish the alerts."`
-	Run     runCmd     `cmd:"" help:"Watch, and drop at the network card what attacks this host."`
-	Block   blockCmd   `cmd:"" help:"Drop at the network card what sensors ask for."`
-	Alerts  alertsCmd  `cmd:"" help:"Follow the alerts of running sensors."`
-	Keys    keysCmd    `cmd:"" help:"Make, trust and list the keys that drops and commands are signed with."`
-	Bans    bansCmd    `cmd:"" help:"See, add, remove and approve drops; end all of them at once."`
-	Doctor  doctorCmd  `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
-	Check   checkCmd   `cmd:"" help:"Check a configuration and say what it takes."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Replay   replayCmd   `cmd:"" help:"Read captures and print the alerts in them."`
+	Sense    senseCmd    `cmd:"" help:"Watch network interfaces and publish the alerts."`
+	Run      runCmd      `cmd:"" help:"Watch, and drop at the network card what attacks this host."`
+	Block    blockCmd    `cmd:"" help:"Drop at the network card what sensors ask for."`
+	Alerts   alertsCmd   `cmd:"" help:"Follow the alerts of running sensors."`
+	Keys     keysCmd     `cmd:"" help:"Make, trust and list the keys that drops and commands are signed with."`
+	Bans     bansCmd     `cmd:"" help:"See, add, remove and approve drops; end all of them at once."`
+	Baseline baselineCmd `cmd:"" help:"See, keep, carry over and forget what was learned to be normal."`
+	Doctor   doctorCmd   `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
+	Check    checkCmd    `cmd:"" help:"Check a configuration and say what it takes."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // usageError is a mistake on the command line or in the configuration: exit code 2.
