@@ -31,11 +31,13 @@ func (k Kind) String() string {
 	return "invalid"
 }
 
-// Ports that speak DNS: 53, multicast (5353, RFC 6762) and link-local (5355, RFC 4795) names.
+// Ports that speak DNS: 53, multicast (5353, RFC 6762) and link-local (5355, RFC 4795) names; and one that speaks what looks
+// like it and is not, NetBIOS names (RFC 1002).
 const (
-	portDNS   = 53
-	portMDNS  = 5353
-	portLLMNR = 5355
+	portDNS     = 53
+	portMDNS    = 5353
+	portLLMNR   = 5355
+	portNetBIOS = 137
 )
 
 // Sniff guesses the application from the first bytes that one side sends; toServer says which side, port is the server's. Only
@@ -108,6 +110,9 @@ func isHTTP(b []byte, toServer bool) bool {
 
 // isDNS knows a message by its port and a plausible header, or on other ports by one question that fits, over UDP or TCP.
 func isDNS(b []byte, toServer bool, port uint16) bool {
+	if port == portNetBIOS {
+		return false
+	}
 	var m DNS
 	known := port == portDNS || port == portMDNS || port == portLLMNR
 	if len(b) > 2 && int(binary.BigEndian.Uint16(b)) == len(b)-2 && plausible(&m, b[2:], toServer, known) {
