@@ -275,7 +275,7 @@ func (s *Store) Advance(now int64) {
 
 // Pin makes all that is known now a known good baseline, which learning does not move: the hours of the week, the mean and
 // deviation (of the days if there was one, else of the hours, else of the window), the quantiles, and the spreads. Series that
-// are made later learn as ever.
+// are made later, or have fewer than Config.WarmupSamples, learn as ever.
 func (s *Store) Pin() {
 	for id := range s.table.nodes {
 		if s.table.nodes[id].state != nodeFree {
@@ -290,12 +290,12 @@ func (s *Store) Pin() {
 }
 
 func (r *Series) pin() {
-	if !r.begun || r.pinned {
+	a := &r.anchor
+	if !r.begun || r.pinned || !a.warm && a.dayHours == 0 && r.roll.count() < uint32(r.store.cfg.WarmupSamples) {
 		return
 	}
 	r.learnHour()
 	r.hour = hourSum{hour: r.hour.hour}
-	a := &r.anchor
 	switch {
 	case a.warm:
 	case a.dayHours > 0:

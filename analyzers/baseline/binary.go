@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 )
 
 // The saved form: "weirbase", a version byte, a header, then series, spreads and the sets of the first-seen memory, each behind
@@ -48,14 +49,18 @@ const (
 	saved
 )
 
-// Save begins a saved form.
-func (s *Store) Save() *Saving { return s.save(nil) }
-
-func (s *Store) save(dst []byte) *Saving {
+// Save begins a saved form, behind what dst has: a buffer of the last time spares memory.
+func (s *Store) Save(dst []byte) *Saving {
 	v := &Saving{store: s, start: len(dst)}
+	dst = slices.Grow(dst, s.savedSize())
 	v.coder = coder{b: append(append(dst, magic...), version), write: true, base: s.now}
 	s.header(&v.coder)
 	return v
+}
+
+// savedSize is about what a saved form takes, so that growing it copies nothing while the judge waits.
+func (s *Store) savedSize() int {
+	return 512 + 256*(s.table.len()+s.spreadAt.len()) + 12*weekHours*(len(s.profiles)-len(s.freeProf)) + 18*s.seen.n
 }
 
 // Step takes in up to n entries and tells whether that was all: 1 µs for a series, 5 with its hours of the week, 0.2 for a set
@@ -101,7 +106,7 @@ func (v *Saving) Bytes() []byte { return v.coder.b }
 
 // AppendBinary appends the saved form of all. The error is always nil (encoding.BinaryAppender).
 func (s *Store) AppendBinary(dst []byte) ([]byte, error) {
-	v := s.save(dst)
+	v := s.Save(dst)
 	v.Step(math.MaxInt)
 	return v.Bytes(), nil
 }

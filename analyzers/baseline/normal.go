@@ -80,13 +80,13 @@ func (n Normal) ready() bool { return n.Warm || n.HourWarm || n.Pinned }
 
 // Expected is what a value is compared with: the rolling mean, but never less than what this hour of the week has, and never
 // more than the slow memory allows, which is the anchor or this hour, whichever is more (three times that in the first week).
-// Of a pinned series it is the pinned hour, or the pinned mean. Its standard deviation is of what was chosen, and n its
+// Of a pinned series it is the pinned hour, or if that is not known the pinned mean or the highest of this hour on other days. Its standard deviation is of what was chosen, and n its
 // seconds or samples; 0 if nothing is known.
 func (n Normal) Expected() (mean, stddev float64, samples uint64) { return n.known() }
 
 func (n Normal) known() (mean, stddev float64, samples uint64) {
 	switch {
-	case n.Pinned && n.OwnHour, !n.Warm && n.HourWarm:
+	case n.Pinned && (n.OwnHour || n.HourWarm && n.Hour > n.Anchor), !n.Pinned && !n.Warm && n.HourWarm:
 		return n.Hour, n.HourStddev, n.HourN
 	case n.Pinned:
 		return n.Anchor, n.AnchorStddev, n.AnchorN

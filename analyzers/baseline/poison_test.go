@@ -67,7 +67,8 @@ func poisson(rng *rand.Rand, mean float64) float64 {
 
 const monday = 1_700_438_400 // 2023-11-20 00:00 UTC
 
-// walk judges and learns a rate by second, as an analyzer does it: z 5, multiple 5, 3 of 5 seconds, a floor; while alarmed the
+// walk judges and learns a rate by second, as an analyzer does it: z 5, multiple 5, 3 of 5 seconds, a floor
+// (or a tenth of what it should be); while alarmed the
 // series is frozen. It returns the seconds in which alarms began, and ends at the limit of them.
 func walk(seed uint64, r *Series, from, to int64, limit int, rate func(int64) float64) (found []int64) {
 	const floor = 20
@@ -77,7 +78,7 @@ func walk(seed uint64, r *Series, from, to int64, limit int, rate func(int64) fl
 		now := (monday + s) * second
 		v := poisson(rng, rate(s))
 		n := r.Normal(now)
-		c.Add(monday+s, v > floor && n.Exceeds(v, 5, 5))
+		c.Add(monday+s, v > floor && n.Exceeds(v, 5, 5) || n.FallsBelow(v, 5, 0.1))
 		met := c.Met(3, 5)
 		if met && !r.Frozen() {
 			found = append(found, s)
