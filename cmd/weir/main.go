@@ -46,6 +46,8 @@ type cli struct {
 	Baseline baselineCmd `cmd:"" help:"See, keep, carry over and forget what was learned to be normal."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
 	Check    checkCmd    `cmd:"" help:"Check a configuration and say what it takes."`
+	Generate generateCmd `cmd:"" help:"Make a capture of a site with attacks in it, to rehearse with."`
+	Score    scoreCmd    `cmd:"" help:"Compare alerts with what is true in a generated capture."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

@@ -1,0 +1,287 @@
+package rehearsal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"weir/pcaps"
+	"weir/sensor/alert"
+	"weir/sensor/traffic/truth"
+)
+
+// Networks of the lab that the captures were recorded in (pcaps/lab.sh).
+var (
+	labInside  = netip.MustParsePrefix("10.20.0.0/24")
+	labInside6 = netip.MustParsePrefix("fd00:20::/64")
+	labOutside = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("192.0.2.0/24")}
+	labSix     = []netip.Prefix{netip.MustParsePrefix("2001:db8:51::/48"), netip.MustParsePrefix("2001:db8:66::/48")}
+)
+
+// attack is one that is placed: a recipe with its addresses and its time.
+type attack struct {
+	recipe  *recipe
+	begin   int64
+	stretch float64
+	names   *mapping
+	truth   truth.Attack
+	marks   netip.Addr // whose packets are the attack: the subject's, else the victim's
+}
+
+// attacks places the attacks: each kind once before any comes again, in even parts of the time from a seventh of it on (in a week,
+// after the first day), one in each part at a random time. They are queued; what is true of them is whole when the run is over.
+func (g *generator) attacks() ([]*attack, error) {
+	r := rand.New(rand.NewPCG(g.cfg.Seed, 3))
+	from := g.start + (g.end-g.start)/7
+	var list []*attack
+	var deck []int
+	for i := range g.cfg.Attacks {
+		part := (g.end - from) / int64(g.cfg.Attacks)
+		var a *attack
+		for range 4 * len(kinds()) {
+			if len(deck) == 0 {
+				deck = r.Perm(len(kinds()))
+			}
+			k := kinds()[deck[0]]
+			deck = deck[1:]
+			recipe := &recipes[k[r.IntN(len(k))]]
+			var err error
+			if a, err = g.place(r, recipe, from+int64(i)*part, part); err != nil {
+				return nil, err
+			}
+			if a != nil {
+				break
+			}
+		}
+		if a == nil {
+			return nil, fmt.Errorf("no attack is as short as %s: ask for a longer site", time.Duration(g.end-from))
+		}
+		a.truth.ID = fmt.Sprintf("a%03d", i+1)
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// kinds are the recipes by analyzer and kind, in their order.
+func kinds() (list [][]int) {
+	at := map[string]int{}
+	for i := range recipes {
+		key := recipes[i].analyzer + "." + recipes[i].kind
+		if _, ok := at[key]; !ok {
+			at[key] = len(list)
+			list = append(list, nil)
+		}
+		list[at[key]] = append(list[at[key]], i)
+	}
+	return list
+}
+
+// place gives a recipe a time within a part that begins at from, and addresses. It is nil where the capture would not end before
+// the site does.
+func (g *generator) place(r *rand.Rand, k *recipe, from, part int64) (*attack, error) {
+	frames, err := load(k.capture)
+	if err != nil {
+		return nil, err
+	}
+	a := &attack{recipe: k, begin: from + r.Int64N(max(1, part)), stretch: 1}
+	if k.stretch > 1 {
+		a.stretch = 1 + r.Float64()*(k.stretch-1)
+	}
+	length := int64(float64(frames[len(frames)-1].at-frames[0].at) * a.stretch)
+	if a.begin = min(a.begin, g.end-length-int64(time.Second)); a.begin < from {
+		return nil, nil
+	}
+	g.address(r, a)
+	a.truth = truth.Attack{
+		Analyzer: k.analyzer, Kind: k.kind, Also: k.also, Tool: k.tool, Source: "pcaps/" + k.capture, Stretch: float64(int(a.stretch*100)) / 100,
+		First: truth.Time(g.end), Subject: a.party(k.subject), Victim: a.party(k.victim),
+	}
+	for _, p := range k.parties {
+		q := netip.MustParsePrefix(p)
+		a.truth.Parties = append(a.truth.Parties, netip.PrefixFrom(a.names.addr(q.Addr()), q.Bits()).Masked())
+	}
+	a.marks = prefixOf(a.truth.Subject).Addr()
+	if !a.marks.IsValid() {
+		a.marks = prefixOf(a.truth.Victim).Addr()
+	}
+	g.queue.push(a.begin, g.play(a))
+	return a, nil
+}
+
+// address chooses who takes the places of the hosts of the lab.
+func (g *generator) address(r *rand.Rand, a *attack) {
+	m := newMapping()
+	a.names = m
+	server := g.servers[r.IntN(len(g.servers))]
+	for range 100 { // one that a recipe of both families can have
+		if server.dual() && server.system == linux {
+			break
+		}
+		server = g.servers[r.IntN(len(g.servers))]
+	}
+	for _, s := range g.servers {
+		if s.name == a.recipe.at {
+			server = s
+		}
+	}
+	net := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 20, 1, 0}), 24)
+	m.nets = append(m.nets, swap{labInside, net}, swap{labInside6, netip.PrefixFrom(netip.AddrFrom16(server.ip6), 64)})
+	host := func(old netip.Addr, h *host) {
+		if old.Is6() {
+			m.exact[old] = netip.AddrFrom16(h.ip6)
+			return
+		}
+		m.exact[old] = h.addr()
+		if other := netip.AddrFrom4([4]byte{10, 20, 0, h.ip4[3]}); other != old && h.ip4[2] == 1 { // who had that place goes to the other's
+			m.exact[other] = netip.AddrFrom4([4]byte{10, 20, 1, old.As4()[3]})
+		}
+	}
+	for _, p := range []string{a.recipe.victim, a.recipe.subject} {
+		old := labAddr(p)
+		if !labInside.Contains(old) && !labInside6.Contains(old) {
+			continue
+		}
+		if p == a.recipe.subject {
+			host(old, pick(r, g.workstations))
+		} else {
+			host(old, server)
+		}
+	}
+	for _, p := range labOutside {
+		to := publicAddr(r)
+		m.nets = append(m.nets, swap{p, netip.PrefixFrom(netip.AddrFrom4(to), 24).Masked()})
+	}
+	for _, p := range labSix {
+		var b [16]byte
+		copy(b[:], []byte{0x20, 1, 0x0d, 0xb8, byte(r.Uint32()) | 0x80, byte(r.Uint32())})
+		m.nets = append(m.nets, swap{p, netip.PrefixFrom(netip.AddrFrom16(b), 48)})
+	}
+}
+
+// labAddr is the address of "10.20.0.10:80/tcp" or "10.20.0.10"; invalid for a network and for nobody.
+func labAddr(s string) netip.Addr {
+	p := parseParty(s)
+	if p == nil {
+		return netip.Addr{}
+	}
+	return p.IP
+}
+
+// party is a recipe's party with the site's addresses.
+func (a *attack) party(s string) *alert.Party {
+	p := parseParty(s)
+	switch {
+	case p == nil:
+	case p.IP.IsValid():
+		p.IP = a.names.addr(p.IP)
+	default:
+		p.Prefix = netip.PrefixFrom(a.names.addr(p.Prefix.Addr()), p.Prefix.Bits())
+	}
+	return p
+}
+
+func prefixOf(p *alert.Party) netip.Prefix {
+	switch {
+	case p == nil:
+		return netip.Prefix{}
+	case p.IP.IsValid():
+		return netip.PrefixFrom(p.IP, p.IP.BitLen())
+	}
+	return p.Prefix
+}
+
+// play writes the frames of an attack when they are due. The capture is in memory only while it plays.
+func (g *generator) play(a *attack) task {
+	var frames []frame
+	i := 0
+	return func(now int64) int64 {
+		if frames == nil {
+			frames, _ = load(a.recipe.capture) // was read before
+		}
+		f := &frames[i]
+		b := slices.Clone(f.data)
+		if a.names.frame(b) {
+			g.out.raw(now, b, f.wire-len(b))
+			if a.concerns(b) {
+				a.truth.First, a.truth.Last = min(a.truth.First, truth.Time(now)), truth.Time(now)
+				a.truth.Packets++
+			}
+		}
+		if i++; i == len(frames) {
+			return done
+		}
+		return max(now, a.begin+int64(float64(frames[i].at-frames[0].at)*a.stretch))
+	}
+}
+
+// concerns tells whether a frame is from or to the host whose packets are the attack.
+func (a *attack) concerns(b []byte) bool {
+	within := func(x netip.Addr) bool {
+		if a.truth.Subject == nil && a.truth.Victim != nil {
+			return prefixOf(a.truth.Victim).Contains(x)
+		}
+		return x == a.marks
+	}
+	switch p := b[ethernetHeader:]; binary.BigEndian.Uint16(b[12:]) {
+	case etherIPv4:
+		return len(p) >= 20 && (within(netip.AddrFrom4([4]byte(p[12:]))) || within(netip.AddrFrom4([4]byte(p[16:]))))
+	case etherIPv6:
+		return len(p) >= 40 && (within(netip.AddrFrom16([16]byte(p[8:]))) || within(netip.AddrFrom16([16]byte(p[24:]))))
+	case etherARP:
+		return len(p) >= 28 && (within(netip.AddrFrom4([4]byte(p[14:]))) || within(netip.AddrFrom4([4]byte(p[24:]))))
+	}
+	return false
+}
+
+// raw writes a frame as it is.
+func (w *writer) raw(at int64, b []byte, cut int) {
+	w.write(at, append(append(w.buf[:0], make([]byte, record)...), b...), cut)
+}
+
+// frame is one of a capture.
+type frame struct {
+	at   int64 // ns
+	wire int
+	data []byte
+}
+
+// load reads a capture of package pcaps: pcap in little-endian order, times in µs or ns, Ethernet.
+func load(name string) ([]frame, error) {
+	b, err := pcaps.Read(name)
+	if err != nil {
+		return nil, err
+	}
+	bad := fmt.Errorf("capture %s: %w", name, errNoPcap)
+	if len(b) < 24 || binary.LittleEndian.Uint32(b[20:])&0xffff != 1 {
+		return nil, bad
+	}
+	unit := int64(1)
+	switch binary.LittleEndian.Uint32(b) {
+	case 0xa1b2c3d4:
+		unit = 1000
+	case 0xa1b23c4d:
+	default:
+		return nil, bad
+	}
+	var list []frame
+	for b = b[24:]; len(b) >= record; {
+		u := func(i int) int64 { return int64(binary.LittleEndian.Uint32(b[i:])) }
+		n := int(u(8))
+		if n > len(b)-record {
+			return nil, bad
+		}
+		list = append(list, frame{u(0)*1e9 + u(4)*unit, int(u(12)), b[record : record+n : record+n]})
+		b = b[record+n:]
+	}
+	if len(list) == 0 {
+		return nil, bad
+	}
+	slices.SortStableFunc(list, func(x, y frame) int { return int(x.at - y.at) })
+	return list, nil
+}
+
+var errNoPcap = errors.New("no pcap of Ethernet in little-endian order")

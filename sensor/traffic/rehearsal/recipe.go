@@ -1,0 +1,121 @@
+package rehearsal
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"weir/sensor/alert"
+)
+
+// recipe is an attack that can be injected: a golden capture (its README tells how it was made) and what is true in it, in the
+// addresses of the lab. Adding one is a line below, and the capture's in package pcaps if its folder is not there yet.
+type recipe struct {
+	capture  string // below pcaps
+	analyzer string
+	kind     string
+	also     []string // kinds that are right, too: see alsoRight
+	subject  string   // address; "": nobody can be named
+	victim   string   // address, network, or either with port; "": nobody
+	tool     string
+	parties  []string // others who take part: prefixes
+	at       string   // name of the server that takes the victim's place; "": any
+	stretch  float64  // how many times longer it may take without becoming another attack; 0: as recorded
+}
+
+// Hosts of the lab.
+const (
+	labAttacker = "198.51.100.23"
+	labFlooder  = "203.0.113.66"
+	labVictim   = "10.20.0.10"
+	labNetwork  = "10.20.0.0/24"
+)
+
+// What is right beside a kind: a sweep of one port that meets other traffic of its source may be told as one of few ports; a flood
+// of several kinds may be told by its parts.
+var (
+	sweeps = []string{"scan.horizontal", "scan.strobe", "scan.block"}
+	masses = []string{"flood.syn", "flood.connection"}
+)
+
+var recipes = []recipe{
+	{capture: "scan/nmap-sS-vertical", analyzer: "scan", kind: "vertical", subject: labAttacker, victim: labVictim, tool: "nmap -sS", stretch: 60},
+	{capture: "scan/nmap-sT-vertical", analyzer: "scan", kind: "vertical", subject: labAttacker, victim: labVictim, tool: "nmap -sT", stretch: 60},
+	{capture: "scan/nmap-ipv6", analyzer: "scan", kind: "vertical", subject: "2001:db8:51::23", victim: "fd00:20::10", tool: "nmap -6", stretch: 60},
+	{capture: "scan/slow-scan", analyzer: "scan", kind: "vertical", subject: labAttacker, victim: labVictim, tool: "nmap", stretch: 20},
+	{capture: "scan/slow-scan-1min", analyzer: "scan", kind: "vertical", subject: labAttacker, victim: labVictim, tool: "nmap --scan-delay 60s", stretch: 3},
+	{capture: "scan/nmap-sS-filtered", analyzer: "scan", kind: "vertical", subject: labAttacker, victim: labVictim, tool: "nmap -sS", stretch: 3},
+	{capture: "scan/masscan-horizontal", analyzer: "scan", kind: "horizontal", also: sweeps, subject: labAttacker, victim: labNetwork, tool: "masscan", stretch: 20},
+	{capture: "scan/nmap-horizontal", analyzer: "scan", kind: "horizontal", also: sweeps, subject: labAttacker, victim: labNetwork, tool: "nmap", stretch: 30},
+	{capture: "scan/zmap-horizontal", analyzer: "scan", kind: "horizontal", also: sweeps, subject: labAttacker, victim: labNetwork, tool: "zmap", stretch: 20},
+	{capture: "scan/mirai-like", analyzer: "scan", kind: "horizontal", also: sweeps, subject: "203.0.113.77", victim: labNetwork, tool: "a program that sends as Mirai does", stretch: 10},
+	{capture: "scan/strobe", analyzer: "scan", kind: "strobe", also: sweeps, subject: labAttacker, victim: labNetwork, tool: "nmap", stretch: 20},
+	{capture: "scan/masscan-ports", analyzer: "scan", kind: "block", also: sweeps, subject: labAttacker, victim: labNetwork, tool: "masscan", stretch: 10},
+	{capture: "scan/nmap-block", analyzer: "scan", kind: "block", also: sweeps, subject: labAttacker, victim: labNetwork, tool: "nmap", stretch: 20},
+	{capture: "scan/nmap-ack", analyzer: "scan", kind: "ack", subject: labAttacker, victim: labVictim, tool: "nmap -sA", stretch: 20},
+	{capture: "scan/nmap-fin", analyzer: "scan", kind: "fin", subject: labAttacker, victim: labVictim, tool: "nmap -sF", stretch: 20},
+	{capture: "scan/nmap-null", analyzer: "scan", kind: "null", subject: labAttacker, victim: labVictim, tool: "nmap -sN", stretch: 20},
+	{capture: "scan/nmap-xmas", analyzer: "scan", kind: "xmas", subject: labAttacker, victim: labVictim, tool: "nmap -sX", stretch: 20},
+	{capture: "scan/nmap-maimon", analyzer: "scan", kind: "maimon", subject: labAttacker, victim: labVictim, tool: "nmap -sM", stretch: 20},
+	{capture: "scan/nmap-udp", analyzer: "scan", kind: "udp", subject: labAttacker, victim: labVictim, tool: "nmap -sU", stretch: 10},
+	{capture: "scan/nmap-udp-horizontal", analyzer: "scan", kind: "udp", subject: labAttacker, victim: labNetwork, tool: "nmap -sU", stretch: 5},
+	{capture: "scan/ping-sweep", analyzer: "scan", kind: "icmp_sweep", subject: labAttacker, victim: labNetwork, tool: "nmap -sn", stretch: 10},
+	{capture: "scan/arp-sweep", analyzer: "scan", kind: "arp_sweep", subject: "10.20.0.66", victim: labNetwork, tool: "nmap -sn -PR", stretch: 5},
+	{
+		capture: "scan/distributed", analyzer: "scan", kind: "distributed", victim: labNetwork, tool: "masscan --shard",
+		also: sweeps, parties: []string{"203.0.113.96/27"},
+	},
+
+	{capture: "flood/syn-one-source", analyzer: "flood", kind: "syn", subject: labFlooder, victim: labVictim + ":80/tcp", tool: "hping3 -S", at: "www"},
+	{
+		capture: "flood/syn-near-floor", analyzer: "flood", kind: "syn", victim: labVictim + ":22/tcp", tool: "hping3 -S --rand-source", at: "bastion",
+	},
+	{capture: "flood/syn-ipv6", analyzer: "flood", kind: "syn", victim: "[fd00:20::10]:80/tcp", tool: "a program that forges IPv6 sources", at: "www"},
+	{capture: "flood/udp", analyzer: "flood", kind: "udp", subject: labFlooder, victim: labVictim + ":27015/udp", tool: "hping3 --udp"},
+	{capture: "flood/icmp", analyzer: "flood", kind: "icmp", subject: labFlooder, victim: labVictim, tool: "hping3 --icmp"},
+	{
+		capture: "flood/amplification-dns", analyzer: "flood", kind: "amplification", victim: labVictim, tool: "dnsperf with a forged source",
+		parties: []string{"198.51.100.0/24"},
+	},
+	{capture: "flood/amplification-ntp", analyzer: "flood", kind: "amplification", victim: labVictim, tool: "a program that answers as ntpd's monlist"},
+	{
+		capture: "flood/amplification-memcached", analyzer: "flood", kind: "amplification", victim: labVictim, tool: "memcached",
+		parties: []string{"198.51.100.31/32", "198.51.100.32/31"},
+	},
+	{
+		capture: "flood/slow-headers", analyzer: "flood", kind: "slow", also: masses, victim: labVictim + ":80/tcp", tool: "slowhttptest -H",
+		at: "www", parties: []string{labFlooder + "/32"},
+	},
+	{
+		capture: "flood/slow-read", analyzer: "flood", kind: "slow", also: masses, victim: labVictim + ":80/tcp", tool: "slowhttptest -X",
+		at: "www", parties: []string{labFlooder + "/32"},
+	},
+
+	{capture: "fingerprint/nmap-O", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "nmap -O"},
+	{capture: "fingerprint/nmap-sV", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "nmap -sV", stretch: 3},
+	{capture: "fingerprint/masscan", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "masscan"},
+	{capture: "fingerprint/zmap", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "zmap"},
+	{capture: "fingerprint/hping3-syn", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "hping3 -S"},
+}
+
+// parseParty reads "10.20.0.10", "10.20.0.0/24", either with ":80/tcp", "[fd00:20::10]:80/tcp"; "" is nobody. The table above is
+// held to it by a test.
+func parseParty(s string) *alert.Party {
+	p := new(alert.Party)
+	if s == "" {
+		return nil
+	}
+	for _, proto := range []string{"tcp", "udp"} {
+		if rest, ok := strings.CutSuffix(s, "/"+proto); ok {
+			i := strings.LastIndexByte(rest, ':')
+			port, _ := strconv.ParseUint(rest[i+1:], 10, 16)
+			p.Port, p.Protocol, s = uint16(port), proto, strings.Trim(rest[:i], "[]")
+		}
+	}
+	if strings.Contains(s, "/") {
+		p.Prefix = netip.MustParsePrefix(s)
+	} else {
+		p.IP = netip.MustParseAddr(s)
+	}
+	return p
+}
