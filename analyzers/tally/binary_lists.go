@@ -9,7 +9,7 @@ import (
 const (
 	leastPairKey = 32 + 2 + 1 + 1
 	leastPair    = leastPairKey + 4 + 6 + 4 + 9 + 8 + 4
-	leastEcho    = 32 + 1 + 4 + 4 + 1 + 16 + 2
+	leastEcho    = 32 + 1 + 3 + 2 + 4 + 8 + 16 + 2
 	leastOdd     = 1 + 1 + 32 + 8 + 1 + 2
 	leastOpening = 16 + 8 + 2 + 1 + 1 + 1 + 1 + 8 + 1 + 1 + 16 + 1 + 2 + 1 + 2
 	leastName    = 32 + 1 + 1 + 8 + 1 + 7 + 8 + 2 + 1 + 3 + 2
@@ -136,6 +136,7 @@ func (v *Echo) append(b []byte, start int64) []byte {
 	b = appendCounts(b, v.Requests, v.Replies, v.Odd)
 	b = appendCounts(b, v.RequestBytes, v.ReplyBytes)
 	b = binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16(b, v.MinSize), v.MaxSize)
+	b = binary.LittleEndian.AppendUint64(b, v.Asked)
 	return appendSpan(v.Contents.append(v.Sizes.append(b)), v.First, v.Last, start)
 }
 
@@ -143,7 +144,7 @@ func (v *Echo) read(r *reader, start int64) {
 	v.Client, v.Server, v.Ver = r.addr(), r.addr(), r.byte()
 	r.counts32(&v.Requests, &v.Replies, &v.Odd)
 	r.counts(&v.RequestBytes, &v.ReplyBytes)
-	v.MinSize, v.MaxSize = r.uint16(), r.uint16()
+	v.MinSize, v.MaxSize, v.Asked = r.uint16(), r.uint16(), r.uint64()
 	v.Sizes.read(r)
 	v.Contents.read(r)
 	v.First, v.Last = r.time(start), r.time(start)

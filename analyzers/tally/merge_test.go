@@ -77,7 +77,7 @@ func anyStep(t *rapid.T) step {
 	case 3, 4:
 		return anyReport(t)
 	}
-	return packetStep(anyPacket(t), conn.Event(rapid.Uint32Range(0, 1<<17-1).Draw(t, "event")))
+	return packetStep(anyPacket(t), conn.Event(rapid.Uint32Range(0, 1<<22-1).Draw(t, "event")))
 }
 
 func anySteps(t *rapid.T) []step {

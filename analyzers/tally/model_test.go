@@ -19,6 +19,7 @@ type twin struct {
 	sources  map[decode.Addr]*twinSource
 	memory   map[twinContact]*twinMemory // outlives the tick
 	headers  int
+	oddities
 }
 
 type twinSource struct {
@@ -54,6 +55,7 @@ func (t *twin) reset() {
 	t.services = map[ServiceKey]*Service{}
 	t.senders = map[ServiceKey]map[decode.Addr]bool{}
 	t.sources = map[decode.Addr]*twinSource{}
+	t.oddities = oddities{odds: map[Odd]uint64{}, echoes: map[Echo]*twinEcho{}}
 }
 
 func (t *twin) service(k ServiceKey) *Service {
@@ -71,6 +73,7 @@ func (t *twin) packet(p *decode.Packet, ev conn.Event) {
 		return
 	}
 	t.onLink(p, ev)
+	t.oddities.packet(p, ev)
 	if p.Kind != decode.KindIPv4 && p.Kind != decode.KindIPv6 {
 		return
 	}
@@ -94,6 +97,11 @@ func (t *twin) packet(p *decode.Packet, ev conn.Event) {
 		k.Port = 0
 	}
 	v, n := t.service(k), uint64(p.WireLen)
+	if tcp && p.PayloadLen > 0 {
+		if v.Payload++; has(ev, conn.EvRetrans) {
+			v.Retrans++
+		}
+	}
 	if !to {
 		v.BackPackets, v.BackBytes = v.BackPackets+1, v.BackBytes+n
 		if has(ev, conn.EvNew) {
@@ -293,6 +301,7 @@ func (t *twin) epoch(tick int64, key uint64) *Epoch {
 		e.Sources = append(e.Sources, s.Source)
 	}
 	slices.SortFunc(e.Sources, func(a, b Source) int { return map[bool]int{true: -1, false: 1}[a.Addr.Less(b.Addr)] })
+	e.Odds, e.Echoes = t.oddities.lists(&k)
 	return e
 }
 
@@ -310,11 +319,16 @@ func anyPacket(t *rapid.T) *decode.Packet {
 		FragOff:    rapid.SampledFrom([]uint32{0, 0, 0, 0, 0, 8}).Draw(t, "frag"),
 		Why:        rapid.SampledFrom([]decode.Why{decode.WhyOK, decode.WhyOK, decode.WhyCut}).Draw(t, "why"),
 	}
+	if p.Kind == decode.KindARP {
+		anyARP(t, p)
+	}
 	if p.Kind != decode.KindIPv4 {
 		return p
 	}
 	p.Key = anyKey(t)
+	anyOdd(t, p)
 	if p.Key.Proto == 1 {
+		p.ICMPType = rapid.SampledFrom([]uint8{0, 3, 8, 8}).Draw(t, "type")
 		if p.HasQuote = rapid.Bool().Draw(t, "quotes"); p.HasQuote {
 			p.Quote = anyKey(t)
 			p.Quote.Proto = 17
@@ -376,7 +390,7 @@ func TestShardAgreesWithTwin(t *testing.T) {
 					sh[pair(c.Src, c.Dst, n)].Contact(c)
 					tw.contact(c)
 				default:
-					p, ev := anyPacket(t), conn.Event(rapid.Uint32Range(0, 1<<17-1).Draw(t, "event"))
+					p, ev := anyPacket(t), conn.Event(rapid.Uint32Range(0, 1<<22-1).Draw(t, "event"))
 					sh[pair(p.Key.A, p.Key.B, n)].Packet(p, ev)
 					tw.packet(p, ev)
 				}

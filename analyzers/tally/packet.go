@@ -89,6 +89,9 @@ func (s *Shard) count(p *decode.Packet, ev conn.Event, l *lookup) {
 	s.used = true
 	s.link.count(p, ev)
 	if l.shard == nil {
+		if p.Kind == decode.KindARP {
+			s.arp(p)
+		}
 		return
 	}
 	v := l.entry
@@ -99,6 +102,13 @@ func (s *Shard) count(p *decode.Packet, ev conn.Event, l *lookup) {
 		v.towards(p, ev, &s.keys)
 	} else {
 		v.from(p, ev)
+	}
+	if p.PayloadLen != 0 && p.Key.Proto == protoTCP {
+		v.Payload++
+		v.Retrans += bit(ev, conn.EvRetrans)
+	}
+	if unusual(p, ev) {
+		s.peculiar(p, ev)
 	}
 	if class := classOf(p, ev); class < ClassCount {
 		if rank := s.keys.rankPacket(p); rank < s.samples[class].limit {

@@ -10,7 +10,7 @@ import (
 // Bounds of an Epoch's lists of what goes on between hosts. What has the least evidence goes first, and is counted in Link.Loss.
 const (
 	MaxPairs  = 1 << 14 // 240 bytes each: 3.9 MB
-	MaxEchoes = 1 << 11 // 216 bytes each: 0.4 MB
+	MaxEchoes = 1 << 11 // 224 bytes each: 0.5 MB
 	MaxOdds   = 1 << 11 // 72 bytes each: 0.1 MB
 )
 
@@ -96,6 +96,9 @@ func (s *Shard) Session(c *conn.Session) {
 	}
 	p := s.pairs.at(k, s.keys.pair(&k))
 	p.session(c, s.keys.syn(&c.SYN))
+	if c.Stage == conn.SessionBegin && c.Proto == protoUDP && c.Port == 67 && c.ClientPort == 68 { // a lease renewed: peculiar sees the others
+		s.oddity(oddKey{Kind: OddDHCPServer, Ver: c.Ver, Src: c.Server}, c.Time)
+	}
 	if c.Stage != conn.SessionBegin || c.Proto != protoTCP {
 		return
 	}

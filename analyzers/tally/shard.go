@@ -28,7 +28,7 @@ type Config struct {
 	Suspects int           `yaml:"suspects"` // sampled headers of each of 5 classes of unanswered packets: 80 bytes each; 16 × 5 × 128 × 80 = 0.8 MB
 	Normals  int           `yaml:"normals"`  // sampled headers of each of 2 classes of normal packets: 80 bytes each; 0.1 MB
 	Pairs    int           `yaml:"pairs"`    // clients at services: 240 bytes each; 16 × 2048 × 240 = 7.9 MB
-	Echoes   int           `yaml:"echoes"`   // who pings whom: 216 bytes each; 0.9 MB
+	Echoes   int           `yaml:"echoes"`   // who pings whom: 224 bytes each; 0.9 MB
 	Odds     int           `yaml:"odds"`     // peculiarities by source and destination: 72 bytes each; 0.3 MB
 	Openings int           `yaml:"openings"` // prints of openings at services: 424 bytes each; 16 × 512 × 424 = 3.5 MB
 	Names    int           `yaml:"names"`    // clients and the domains they ask for: 280 bytes each; 16 × 1024 × 280 = 4.6 MB
