@@ -174,7 +174,7 @@ func (s *Store) drop(id int32) {
 		s.profiles[r.profile].owner = none
 		s.freeProf = append(s.freeProf, r.profile)
 	}
-	*r = Series{profile: none}
+	*r = Series{store: s, place: id, profile: none, frozen: true} // who still holds it cannot learn
 	s.table.remove(id)
 }
 

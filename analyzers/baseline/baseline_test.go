@@ -2,9 +2,11 @@ package baseline
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -288,15 +290,43 @@ func TestSaved(t *testing.T) {
 	})
 }
 
+// TestSame: the same calls leave the same bytes; the salt shows in the first-seen memory alone.
+func TestSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seed, calls := rapid.Uint64().Draw(t, "seed"), rapid.IntRange(0, 3000).Draw(t, "calls")
+		text := func(salt uint64) (saved []byte, lines string) {
+			s := busyStore(t, seed, calls, salt)
+			saved, _ = s.AppendBinary(nil)
+			var b strings.Builder
+			_ = s.Each(func(l *Line) error {
+				one, err := json.Marshal(l)
+				b.Write(one)
+				return err
+			})
+			return saved, b.String()
+		}
+		a, lines := text(0)
+		b, again := text(0)
+		_, salted := text(42)
+		if !bytes.Equal(a, b) || lines != again || lines != salted {
+			t.Fatal("the same calls, other results")
+		}
+	})
+}
+
 // randomStore has done a little of everything.
 func randomStore(t *rapid.T) *Store {
+	return busyStore(t, rapid.Uint64().Draw(t, "seed"), rapid.IntRange(0, 3000).Draw(t, "calls"), 0)
+}
+
+func busyStore(t *rapid.T, seed uint64, calls int, salt uint64) *Store {
 	cfg := Defaults()
-	cfg.Keys, cfg.Seen, cfg.Profiles, cfg.Spreads = 64, 64, 8, 16
+	cfg.Keys, cfg.Seen, cfg.Profiles, cfg.Spreads, cfg.Salt = 64, 64, 8, 16, salt
 	s := New(cfg)
-	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+	rng := rand.New(rand.NewPCG(seed, 1))
 	now := start
-	for range rapid.IntRange(0, 3000).Draw(t, "calls") {
-		now += rng.Int64N(3) * rng.Int64N(int64(300*second))
+	for range calls {
+		now += rng.Int64N(3) * rng.Int64N(300*second)
 		k := service(uint32(rng.IntN(100)))
 		r := s.Series(k, now)
 		switch rng.IntN(8) {
@@ -335,5 +365,43 @@ func TestDamaged(t *testing.T) {
 				t.Fatalf("byte %d: %v", i, err)
 			}
 		}
+	}
+}
+
+// TestHours: an hour counts from fifteen minutes on, for its hour of the week; until that is known, for the same hour of other
+// days.
+func TestHours(t *testing.T) {
+	r := New(Defaults()).Series(service(1), start)
+	for s := int64(0); s < 2*day; s++ { // Monday and Tuesday: more from 9 to 10, and ten minutes only of the hour from 12
+		v, minute := 10.0, s%day/60
+		if minute >= 540 && minute < 600 {
+			v = 30 + 10*float64(s/day)
+		}
+		if minute < 730 || minute >= 780 {
+			r.Learn(start+s*second, v)
+		} else {
+			r.Freeze(start + s*second)
+			r.Thaw(start + s*second)
+		}
+	}
+	for _, c := range []struct {
+		at    int64 // hour
+		mean  float64
+		known bool
+		own   bool
+	}{
+		{7*24 + 9, 30, true, true},
+		{8*24 + 9, 40, true, true},
+		{2*24 + 9, 40, true, false}, // Wednesday: the highest that is known
+		{7*24 + 12, 0, false, false},
+	} {
+		r := clone(r)
+		r.store.Advance(start + c.at*3600*second)
+		if n := r.Normal(start + (c.at*3600+600)*second); n.HourWarm != c.known || n.OwnHour != c.own || !near(n.Hour, c.mean, 1e-6) {
+			t.Errorf("hour %d: %+v", c.at, n)
+		}
+	}
+	if l := r.line(); l.Hours["Mon 09"] != [3]float64{30, 0, 3600} || l.Hours["Tue 09"][0] != 40 || len(l.Hours) != 45 {
+		t.Errorf("hours: %v", l.Hours)
 	}
 }
