@@ -86,6 +86,7 @@ type ends struct {
 type p0fLine struct {
 	ends
 	raw string // as p0f wrote it
+	os  string // "???" where p0f does not know
 }
 
 // readP0f reads the lines of a log that hold signatures of TCP.
@@ -105,7 +106,7 @@ func readP0f(t *testing.T, path string) []p0fLine {
 		if fields["mod"] != "syn" && fields["mod"] != "syn+ack" {
 			continue
 		}
-		l := p0fLine{raw: fields["raw_sig"], ends: ends{src: addrPort(fields["cli"]), dst: addrPort(fields["srv"])}}
+		l := p0fLine{raw: fields["raw_sig"], os: fields["os"], ends: ends{src: addrPort(fields["cli"]), dst: addrPort(fields["srv"])}}
 		if l.synack = fields["mod"] == "syn+ack"; l.synack {
 			l.src, l.dst = l.dst, l.src
 		}
@@ -133,12 +134,15 @@ func normal(raw string) string {
 	return fmt.Sprintf("%s:%d:%s", field[0], initialTTL(uint8(n)), field[2])
 }
 
+func endsOf(p *decode.Packet, s Sig) ends {
+	src, sport := p.Src()
+	dst, dport := p.Dst()
+	return ends{netip.AddrPortFrom(src.Netip(p.Key.Ver), sport), netip.AddrPortFrom(dst.Netip(p.Key.Ver), dport), s.SYNACK}
+}
+
 // p0f's own output over the corpus is the reference for the raw signature: all are equal.
 func TestAgainstP0f(t *testing.T) {
-	root := os.Getenv("WEIR_CORPUS")
-	if root == "" {
-		skip(t, "WEIR_CORPUS is not set")
-	}
+	root := corpus(t)
 	logs, err := filepath.Glob(filepath.Join(root, "ground-truth", "*", "*", "p0f.log"))
 	if err != nil || len(logs) < 30 {
 		t.Fatalf("%d logs: %v", len(logs), err)
@@ -169,11 +173,48 @@ func collect(all map[ends]map[string]bool, p *decode.Packet) {
 	if !ok {
 		return
 	}
-	src, sport := p.Src()
-	dst, dport := p.Dst()
-	e := ends{netip.AddrPortFrom(src.Netip(p.Key.Ver), sport), netip.AddrPortFrom(dst.Netip(p.Key.Ver), dport), s.SYNACK}
+	e := endsOf(p, s)
 	if all[e] == nil {
 		all[e] = map[string]bool{}
 	}
 	all[e][s.String()] = true
+}
+
+// Where both p0f and our own table of labels name a system, they name the same family.
+func TestSystemsAgainstP0f(t *testing.T) {
+	logs, err := filepath.Glob(filepath.Join(corpus(t), "ground-truth", "*", "*", "p0f.log"))
+	if err != nil || len(logs) < 30 {
+		t.Fatalf("%d logs: %v", len(logs), err)
+	}
+	families := map[string]string{"Linux": SystemLinux, "Windows": SystemWindows, "Mac": SystemMacOS, "MacOS": SystemMacOS, "FreeBSD": SystemFreeBSD}
+	agreed, unknown := 0, 0
+	for _, log := range logs {
+		name := filepath.Base(filepath.Dir(log))
+		systems := map[ends]map[string]string{} // by sender and signature
+		readCapture(t, filepath.Join(corpus(t), filepath.Base(filepath.Dir(filepath.Dir(log))), name), func(p *decode.Packet) {
+			if s, ok := FromPacket(p); ok {
+				e := endsOf(p, s)
+				if systems[e] == nil {
+					systems[e] = map[string]string{}
+				}
+				systems[e][s.String()] = SystemOfLabel(Lookup(s))
+			}
+		})
+		for _, l := range readP0f(t, log) {
+			word, _, _ := strings.Cut(l.os, " ")
+			ours := systems[l.ends][normal(l.raw)]
+			switch {
+			case ours == "" || l.os == "" || l.os == "???":
+				unknown++
+			case ours == families[word]:
+				agreed++
+			default:
+				t.Errorf("%s: %v %s: p0f has %s, ours %s", name, l.src, l.raw, l.os, ours)
+			}
+		}
+	}
+	t.Logf("%d agree, %d are not known to both", agreed, unknown)
+	if agreed < 100 {
+		t.Error("too few")
+	}
 }

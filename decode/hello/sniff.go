@@ -103,7 +103,8 @@ func isHTTP(b []byte, toServer bool) bool {
 	target := b[i+1:]
 	if line, _, ok := cutLine(target); ok {
 		j := bytes.LastIndexByte(line, ' ')
-		return j > 0 && len(line)-j-1 == len("HTTP/1.1") && mayBegin(line[j+1:], "HTTP/1.")
+		_, ok = version1(line[j+1:])
+		return j > 0 && ok
 	}
 	return target[0] == '/' || mayBegin(target, "http://")
 }

@@ -61,6 +61,36 @@ func TestSniff(t *testing.T) {
 	}
 }
 
+// Any bytes are taken for something, or nothing; what is taken for a protocol with few forms reads as that.
+func FuzzSniff(f *testing.F) {
+	f.Add([]byte(browser), true, uint16(80))
+	f.Add(clientHello(clients["tls13"]), true, uint16(443))
+	f.Add(tunnelAnswer(f), false, uint16(53))
+	f.Fuzz(func(t *testing.T, b []byte, toServer bool, port uint16) {
+		var m DNS
+		st := NeedMore
+		switch k := Sniff(alone(b), toServer, port); k {
+		case KindHTTP:
+			if toServer {
+				st, _ = new(Request).Parse(b)
+			} else {
+				st, _ = new(Response).Parse(b)
+			}
+		case KindDNS:
+			if st = m.Parse(b); st == NotThis {
+				st, _ = m.ParseTCP(b)
+			}
+		case KindQUIC:
+			if _, ok := ParseLong(b); !ok {
+				st = NotThis
+			}
+		}
+		if st == NotThis && toServer {
+			t.Fatalf("%q is no such thing", b)
+		}
+	})
+}
+
 func BenchmarkSniff(b *testing.B) {
 	for name, payload := range map[string][]byte{
 		"tls": clientHello(clients["browser"]), "http": []byte(browser), "unknown": make([]byte, 1000), "ssh": []byte("SSH-2.0-Go\r\n"),
