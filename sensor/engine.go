@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 
 	"weir/analyzers"
 	"weir/analyzers/tally"
@@ -33,6 +34,7 @@ type Config struct {
 	Analyzers []analyzers.Analyzer
 	Site      *analyzers.Site           // what the analyzers share; nil: they share nothing
 	Keep      func(*decode.Packet) bool // nil: every packet; false: the packet is as if it had not been captured
+	Openings  Openings                  // what is read of openings
 	Outer     bool                      // track the outer connections of UDP tunnels for Records, too
 }
 
@@ -49,17 +51,18 @@ type Sinks struct {
 
 // Engine runs one input from its start to its end. Same input, Config (but Workers) and analyzers: same output.
 type Engine struct {
-	cfg     Config
-	sinks   Sinks
-	decoder *decode.Decoder
-	conns   *conn.Tables
-	sets    [][]*tally.Shard // one; live two, so that a worker counts on while the judge merges
-	tallies *slab.Slab       // memory of the sets
-	workers []*worker
-	judge   *judge
-	ring    *ring // of a replay
-	live    live  // of live traffic
-	gate    gate  // likewise
+	cfg      Config
+	sinks    Sinks
+	decoder  *decode.Decoder
+	conns    *conn.Tables
+	sets     [][]*tally.Shard // one; live two, so that a worker counts on while the judge merges
+	tallies  *slab.Slab       // memory of the sets
+	openings atomic.Pointer[Openings]
+	workers  []*worker
+	judge    *judge
+	ring     *ring // of a replay
+	live     live  // of live traffic
+	gate     gate  // likewise
 }
 
 // New reserves all memory that the engine will use. Close gives it back.
@@ -79,12 +82,16 @@ func New(cfg Config, sinks Sinks) (*Engine, error) {
 		return nil, errors.Join(err, conns.Close())
 	}
 	e := &Engine{cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns, sets: sets, tallies: tallies}
+	e.openings.Store(&cfg.Openings)
 	e.judge = newJudge(e)
 	e.live.keep.Store(&cfg.Keep)
 	e.live.wake, e.live.ended = make(chan struct{}, 1), make(chan struct{})
 	e.live.change = make(chan func([]analyzers.Analyzer, *alert.Manager))
 	return e, nil
 }
+
+// SetOpenings changes what is read of openings from now on. Any goroutine may call it.
+func (e *Engine) SetOpenings(o Openings) { e.openings.Store(&o) }
 
 // Sets is how many sets of tallies an engine has.
 func Sets(live bool) int {

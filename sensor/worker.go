@@ -16,7 +16,8 @@ type worker struct {
 	e       *Engine
 	id      int
 	shards  []int
-	tallies []*tally.Shard // by number; only its own are the worker's
+	tallies []*tally.Shard          // by number; only its own are the worker's
+	opened  [tally.Shards]*openings // likewise
 	events  [batch]conn.Event
 	out     conn.Out
 	stats   []conn.Stats // by own shard: as of the last tick, to tell the loss of each
@@ -34,6 +35,10 @@ func (w *worker) init(e *Engine, id, most int) {
 			w.shards = append(w.shards, s)
 		}
 	}
+	for s := id; s < tally.Shards; s += e.cfg.Workers {
+		w.opened[s] = newOpenings(&e.openings, e.conns, e.cfg.Seed)
+	}
+	w.out.Opening = w.open
 	w.stats = make([]conn.Stats, len(w.shards))
 	if e.sinks.Record != nil {
 		w.out.Record = w.keepRecord
@@ -45,6 +50,12 @@ func (w *worker) expire(tick int64) {
 	for i, s := range w.shards {
 		w.e.conns.Expire(s, (tick+1)*tally.Tick, &w.out)
 		w.account(i, s)
+	}
+	for s, o := range w.opened {
+		if o != nil {
+			w.tallies[s].Lose(tally.LossOpenings, o.lost)
+			o.lost = 0
+		}
 	}
 	w.drain()
 }
@@ -80,6 +91,17 @@ func (w *worker) process(packets []decode.Packet, part []uint16) {
 		tally.Packets(w.tallies, packets, idx, w.events[:len(idx)])
 	}
 	w.drain()
+}
+
+// open reads what connections open with. A new connection under a known key begins anew.
+func (w *worker) open(p *decode.Packet, ev conn.Event) {
+	s := p.Shard % tally.Shards
+	if ev&conn.EvProven != 0 {
+		w.opened[s].forget(p)
+	}
+	if ev&conn.EvOpening != 0 {
+		w.opened[s].packet(p, ev, w.tallies[s])
+	}
 }
 
 // drain hands contacts, slow connections, peers and sessions to the tallies of their shards.

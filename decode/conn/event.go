@@ -120,11 +120,13 @@ type Peer struct {
 
 // Out collects what a batch or an expiry produced besides events. The caller drains and truncates the slices. Record, if
 // not nil, is called for each connection at its end; the record is valid only during the call. While Record is nil, sizes
-// and gaps of payload packets are not kept.
+// and gaps of payload packets are not kept. Opening, if not nil, is called for each packet with EvOpening or EvProven before the
+// next one is looked at, so that Tables.Watch counts from there on, however packets are cut into batches.
 type Out struct {
 	Contacts []Contact
 	Slow     []Slow
 	Peers    []Peer
 	Sessions []Session
 	Record   func(*Record)
+	Opening  func(*decode.Packet, Event)
 }

@@ -70,6 +70,9 @@ func (t *Tables) process(pkts []decode.Packet, idx []uint16, ev []Event, out *Ou
 	for i, k := range idx {
 		p := &pkts[k]
 		ev[i] = t.shards[p.Shard%decode.Shards].packet(p, out)
+		if ev[i]&(EvOpening|EvProven) != 0 && out.Opening != nil {
+			out.Opening(p, ev[i])
+		}
 	}
 }
 
