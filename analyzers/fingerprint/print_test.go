@@ -176,8 +176,10 @@ func BenchmarkPrints(b *testing.B) {
 		name string
 		f    func() Print
 	}{
-		{"ja3", func() Print { return JA3(&h) }}, {"ja4", func() Print { return JA4(&h, false) }},
-		{"ssh", func() Print { return SSH(&s) }}, {"http", func() Print { return HTTP(&r) }},
+		{"ja3", func() Print { return JA3(&h) }},
+		{"ja4", func() Print { return JA4(&h, false) }},
+		{"ssh", func() Print { return SSH(&s) }},
+		{"http", func() Print { return HTTP(&r) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {

@@ -14,7 +14,8 @@ type ClientHello struct {
 }
 
 // Parse reads a ClientHello in TLS records at the start of b, the bytes from the client; a PROXY header may precede it. An
-// SSLv2 hello is NotThis. With NeedMore, or Cut, fields are set as far as the message reaches. About 150 ns.
+// SSLv2 hello is NotThis. With NeedMore, or Cut, fields are set as far as the message reaches. About 300 ns,
+// 800 over several records.
 func (h *ClientHello) Parse(b []byte) (Status, int) {
 	h.reset()
 	return h.body(h.message(b, typeClientHello))

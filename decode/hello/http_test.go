@@ -207,6 +207,9 @@ func FuzzResponse(f *testing.F) {
 		var r Response
 		st := lawful(t, b, r.Parse, func() bool { return r.Cut })
 		theirs, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
+		if err == nil {
+			defer theirs.Body.Close()
+		}
 		if err != nil || len(b) > MaxOpening || theirs.ProtoMajor != 1 || folded(b) || theirs.StatusCode < 100 {
 			return
 		}

@@ -40,9 +40,12 @@ const (
 	portNetBIOS = 137
 )
 
+// maxOpcode is the highest one in use: DSO (RFC 8490).
+const maxOpcode = 6
+
 // Sniff guesses the application from the first bytes that one side sends; toServer says which side, port is the server's. Only
 // DNS is judged by port, and by shape on others. A PROXY header is looked behind. KindUnknown where too few bytes are there to
-// tell: five of TLS, a method and a blank of HTTP, four of SSH. About 10 ns.
+// tell: five of TLS, a method and a blank of HTTP, four of SSH. 4 to 70 ns.
 func Sniff(payload []byte, toServer bool, port uint16) Kind {
 	if toServer && len(payload) > 0 && (payload[0] == 'P' || payload[0] == '\r') {
 		if _, n, st := Proxy(payload); st == Done {
@@ -50,6 +53,9 @@ func Sniff(payload []byte, toServer bool, port uint16) Kind {
 		}
 	}
 	if len(payload) < 4 {
+		if len(payload) == 2 && port == portDNS && binary.BigEndian.Uint16(payload) > dnsHeader {
+			return KindDNS // the length alone, as some send it
+		}
 		return KindUnknown
 	}
 	switch {
@@ -69,7 +75,7 @@ func Sniff(payload []byte, toServer bool, port uint16) Kind {
 	return KindUnknown
 }
 
-// isTLS knows a handshake record that begins with a hello, or an alert in its place.
+// isTLS knows a handshake record that begins with a hello.
 func isTLS(b []byte, toServer bool) bool {
 	if len(b) < recordHeader || b[1] != 3 || b[2] > 4 {
 		return false
@@ -116,15 +122,22 @@ func isDNS(b []byte, toServer bool, port uint16) bool {
 	}
 	var m DNS
 	known := port == portDNS || port == portMDNS || port == portLLMNR
-	if len(b) > 2 && int(binary.BigEndian.Uint16(b)) == len(b)-2 && plausible(&m, b[2:], toServer, known) {
+	if plausible(&m, b, toServer, known) {
 		return true
 	}
-	return plausible(&m, b, toServer, known)
+	if int(binary.BigEndian.Uint16(b)) == len(b)-2 {
+		return plausible(&m, b[2:], toServer, known)
+	}
+	if port != portDNS {
+		return false
+	}
+	st, _ := m.ParseTCP(b) // messages behind one another, or one that is not whole
+	return st != NotThis && m.Questions > 0 && m.Opcode <= maxOpcode
 }
 
 // plausible judges a message; strictly if it is not at a port of DNS.
 func plausible(m *DNS, b []byte, toServer, known bool) bool {
-	if len(b) < dnsHeader || b[2]>>3&15 > 6 || m.Parse(b) != Done {
+	if len(b) < dnsHeader || b[2]>>3&15 > maxOpcode || m.Parse(b) != Done {
 		return false
 	}
 	if known {

@@ -89,10 +89,9 @@ func TestSSH(t *testing.T) {
 				break
 			}
 		}
-		last := NeedMore
 		for n := range end {
-			if last, _ = s.Parse(alone(stream[:n])); last != NeedMore {
-				t.Fatalf("%d of %d bytes: %v", n, end, last)
+			if st, _ := s.Parse(alone(stream[:n])); st != NeedMore {
+				t.Fatalf("%d of %d bytes: %v", n, end, st)
 			}
 		}
 		if st, want := s.Parse(stream[:end-1]); st != NeedMore || want < end || want > len(stream) || s.Banner == nil || s.KexInit || !s.Cut {

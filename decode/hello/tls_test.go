@@ -311,13 +311,13 @@ func FuzzClientHello(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var h ClientHello
-		st := lawful(t, b, h.Parse, func() bool { return h.Cut })
+		lawful(t, b, h.Parse, func() bool { return h.Cut })
 		lawful(t, b, h.ParseMessage, func() bool { return h.Cut })
 		if len(b) > MaxOpening || len(b) < 3 || b[0] != recordHandshake || b[1] != 3 || b[2] > 4 {
 			return // crypto/tls accepts strange record versions
 		}
 		info := asGo(b)
-		st, _ = h.Parse(b)
+		st, _ := h.Parse(b)
 		if info == nil || h.NExt == MaxExtensions || st == NotThis && h.Legacy>>8 != 3 {
 			return
 		}
