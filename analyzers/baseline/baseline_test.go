@@ -368,6 +368,34 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// TestBursts: ten seconds of a download every hour are an alarm three times, and then known; ten times as much is not.
+func TestBursts(t *testing.T) {
+	rate := func(s int64) float64 {
+		if s%3600 < 10 && s > 3600 {
+			return 12_000_000
+		}
+		return 500
+	}
+	r := New(Defaults()).Series(service(1), start)
+	found := walk(6, r, 0, 12*3600, 20, rate)
+	if len(found) != 3 || found[2] > 3*3600+3600+10 {
+		t.Errorf("alarms after %v, want the first three", hours(found, 0))
+	}
+	again := walk(6, clone(r), 12*3600, 13*3600, 20, func(s int64) float64 { return 10 * rate(s) })
+	if len(again) != 1 {
+		t.Errorf("ten times as much: alarms after %v, want one", hours(again, 12*3600))
+	}
+	r.Accept(start + 13*3600*second)
+	if n := r.Normal(start + 13*3600*second); n.Burst != 0 {
+		t.Errorf("%+v", n)
+	}
+	s := New(Defaults())
+	s.cfg.Recurring = 0
+	if found := walk(6, s.Series(service(1), start), 0, 12*3600, 20, rate); len(found) != 11 {
+		t.Errorf("without memory of bursts: alarms after %v", hours(found, 0))
+	}
+}
+
 // TestHours: an hour counts from fifteen minutes on, for its hour of the week; until that is known, for the same hour of other
 // days.
 func TestHours(t *testing.T) {

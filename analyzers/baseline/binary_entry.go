@@ -80,6 +80,7 @@ func (r *Series) code(c *coder) {
 	r.hour.code(c)
 	r.anchor.code(c)
 	r.quant.code(c)
+	r.bursts.code(c)
 }
 
 func (w *window) code(c *coder) {

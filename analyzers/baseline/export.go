@@ -43,6 +43,7 @@ type Line struct {
 	Days     uint32   `json:"days,omitempty"` // of the anchor, since it is known
 	// Hours of the week that are known, by "Mon 00" in UTC: mean, deviation, seconds or samples.
 	Hours     map[string][3]float64 `json:"hours,omitempty"`
+	Bursts    *Bursts               `json:"bursts,omitempty"`
 	P50       float32               `json:"p50,omitempty"`
 	P99       float32               `json:"p99,omitempty"`
 	Zeros     uint32                `json:"zeros,omitempty"`     // of the quantiles
@@ -55,6 +56,16 @@ type Moments struct {
 	Stddev float64 `json:"stddev"`
 	N      uint32  `json:"n"`
 	From   string  `json:"from,omitempty"`
+}
+
+// Bursts are short ones that were alarmed: their level, in how many hours, when last; and the level that recurs often enough to
+// be known, and when traffic was last like that.
+type Bursts struct {
+	Level float32 `json:"level"`
+	Hours uint8   `json:"hours"`
+	Last  string  `json:"last"`
+	Known float32 `json:"known"`
+	Used  string  `json:"used"`
 }
 
 // Export writes all that is known as JSON lines: a header, the series, the spreads, what was seen. What Import makes of it is
@@ -150,6 +161,9 @@ func (r *Series) line() Line {
 				l.Hours[hourName(i)] = [3]float64{float64(p.mean[i]), float64(p.stddev[i]), float64(n)}
 			}
 		}
+	}
+	if b := &r.bursts; b.hours > 0 {
+		l.Bursts = &Bursts{b.level, b.hours, clock(b.last * hourSeconds), b.known, clock(b.used * hourSeconds)}
 	}
 	r.quant.line(&l)
 	return l

@@ -74,6 +74,12 @@ func (s *Store) importSeries(l *Line, p *lineReader) {
 	if r.pinned && !a.warm {
 		p.fail("pinned, but without an anchor")
 	}
+	if b := l.Bursts; b != nil {
+		r.bursts = bursts{
+			known: float32(p.number("bursts.known", float64(b.Known))), level: float32(p.number("bursts.level", float64(b.Level))), hours: b.Hours,
+			last: floorDiv(p.time("bursts.last", b.Last), hourSeconds), used: floorDiv(p.time("bursts.used", b.Used), hourSeconds),
+		}
+	}
 	r.quant = p.quantiles(l)
 	hours := p.hours(l)
 	if p.err == nil {

@@ -14,6 +14,7 @@ type Normal struct {
 	AnchorN              uint64  // hours learned
 
 	P50, P99 float64 // of the last hours
+	Burst    float64 // level of short bursts that recur: they were alarmed in several hours; 0 if there are none
 
 	Warm       bool // Mean may be judged by
 	HourWarm   bool // Hour is known
@@ -41,6 +42,7 @@ func (r *Series) rolling() Normal {
 		P50: float64(r.quant.p50), P99: float64(r.quant.p99), AnchorN: uint64(r.anchor.hours), strange: strangeHour,
 	}
 	n.Mean, n.Stddev = r.roll.moments()
+	n.Burst = r.bursts.recurring(r.known.hour)
 	if r.anchor.warm {
 		n.AnchorWarm, n.Anchor, n.AnchorStddev = true, r.anchor.mean, math.Sqrt(r.anchor.variance)
 	}
@@ -128,14 +130,15 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// Exceeds tells whether a value is more than z standard deviations above what is expected, and more than a multiple of it. It
-// is false while nothing is known. The absolute floor, and k of n seconds, are the caller's.
+// Exceeds tells whether a value is more than z standard deviations above what is expected, more than a multiple of it, and
+// more than twice the bursts that recur. It is false while nothing is known. The absolute floor, and k of n seconds, are the
+// caller's.
 func (n Normal) Exceeds(value, z, multiple float64) bool {
 	if !n.ready() {
 		return false
 	}
 	byZ, times := n.Score(value)
-	return byZ > z && times > multiple
+	return byZ > z && times > multiple && value > burstSpan*n.Burst
 }
 
 // FallsBelow tells whether a value is more than z standard deviations below what is expected at least, and less than a

@@ -16,6 +16,7 @@ type Series struct {
 	known   hourNormal // of the hour in which Normal was asked last
 	next    hourNormal // of the neighbouring hour, if that is near
 	quant   quantiles
+	bursts  bursts
 	begin   int64   // second of the first value
 	last    int64   // second up to which all is folded in
 	active  int64   // second of the last value that was not zero
@@ -33,9 +34,13 @@ type Series struct {
 
 // Learn takes the value of the second in which now lies. Seconds since the last call that had none count as zeros; time in
 // which the sensor did not run or the series was frozen does not. A value far above what is normal is clipped. While the
-// series is frozen nothing is learned.
+// series is frozen nothing is learned but how high it goes (see bursts): go on calling it.
 func (r *Series) Learn(now int64, value float64) {
-	if r.frozen || !(value >= 0) || math.IsInf(value, 0) {
+	if !(value >= 0) || math.IsInf(value, 0) {
+		return
+	}
+	if r.frozen {
+		r.bursts.top = max(r.bursts.top, float32(min(value, math.MaxFloat32)))
 		return
 	}
 	sec := floorDiv(now, second)
@@ -78,6 +83,7 @@ func (r *Series) Freeze(now int64) {
 	if !r.frozen {
 		r.settle(floorDiv(now, second))
 		r.frozen = true
+		r.bursts.top, r.bursts.since = 0, floorDiv(now, second)
 	}
 }
 
@@ -88,6 +94,9 @@ func (r *Series) Thaw(now int64) {
 	}
 	r.frozen = false
 	sec := floorDiv(now, second)
+	if !r.pinned && !r.samples {
+		r.bursts.end(sec, r.store.cfg.Recurring)
+	}
 	if r.begun {
 		r.last = sec
 		r.roll.part = floorDiv(sec, r.store.span)
@@ -113,7 +122,7 @@ func (r *Series) Accept(now int64) {
 	}
 	r.roll, r.quant = window{part: r.roll.part}, quantiles{}
 	r.anchor = anchor{}
-	r.known, r.next = hourNormal{}, hourNormal{}
+	r.known, r.next, r.bursts = hourNormal{}, hourNormal{}, bursts{}
 	r.hour = hourSum{hour: r.hour.hour}
 	r.begin, r.begun = floorDiv(now, second), false
 	if r.profile >= 0 {
@@ -179,6 +188,9 @@ func (r *Series) fold(sec int64, value float64) {
 		r.active = r.last
 		r.hour.busy++
 		r.values++
+		if b := &r.bursts; b.known > 0 && value*burstSpan >= float64(b.known) {
+			b.used = r.hour.hour
+		}
 		if r.values == uint32(r.store.cfg.WarmupSamples) {
 			r.store.table.settle(r.place)
 		}
