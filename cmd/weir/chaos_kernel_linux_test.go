@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"weir/sensor/enforce"
+	"weir/sensor/policy"
 )
 
 // at one of NATS' ports, each test in its own namespace.
@@ -229,11 +230,12 @@ func TestChaosFull(t *testing.T) {
 	b := newBastion(t, "wchf", "hosts4: 8", calm)
 	w := b.start(t, "run")
 	var ids []string
+	var first *policy.Drop
 	kv := b.bucket(t)
 	for i := range 20 {
 		d := b.drop(fmt.Sprintf("198.51.100.%d", 10+i), time.Hour)
 		if i == 0 {
-			d = b.drop(other(0), 6*time.Second)
+			first = d
 		}
 		ids = append(ids, d.ID)
 		b.order(t, kv, d)
@@ -273,6 +275,8 @@ func TestChaosFull(t *testing.T) {
 			t.Errorf("drop %d: applied %v, full %v", i, applied[id], full[id])
 		}
 	}
+	first.Until = time.Now().Unix() + 2
+	b.order(t, kv, b.newer(first))
 	await(t, "one ends and another gets in", func() bool {
 		k := b.kernel(t)
 		_, gone := k["address."+other(0)]

@@ -100,6 +100,9 @@ func (f *forgery) hold(t *testing.T, id string) {
 	if f.settings != "" {
 		settings = strings.ReplaceAll(brisk, "policy: {canary: 1s}", f.settings)
 	}
+	if !f.lapses { // the alert is open when the sensor stops
+		settings = strings.ReplaceAll(settings, "quiet: 5s", "quiet: 1m")
+	}
 	e := newEdge(t, id, settings)
 	t.Cleanup(func() {
 		if t.Failed() {
