@@ -5,7 +5,8 @@ import (
 	"net/netip"
 )
 
-// MaxFields is how many header names are listed; the values of later ones are still read.
+// MaxFields is how many header lines are read; browsers send some 20. What is beyond is passed over to the end of the head: who
+// sends thousands of short lines, a segment each, shall not cost more than others.
 const MaxFields = 64
 
 // maxMethod bounds a method's name. The longest registered one has 17 letters (IANA HTTP Method Registry).
@@ -48,8 +49,8 @@ func (r *Request) Parse(b []byte) (Status, int) {
 	if ok && !r.line(line) || !ok && !methodLike(line) {
 		return NotThis, 0
 	}
-	for ok {
-		if line, rest, ok = cutLine(rest); ok && len(line) == 0 {
+	for n := 0; ok; n++ {
+		if line, rest, ok = headLine(rest, n); ok && len(line) == 0 {
 			r.Head, r.Cut = len(b)-len(rest), false
 			return Done, 0
 		}
@@ -158,8 +159,9 @@ func (r *Response) Parse(b []byte) (Status, int) {
 	}
 	r.Status, r.Minor = int(code), minor
 	_, rest, ok := cutLine(b)
-	for line := []byte(nil); ok; {
-		if line, rest, ok = cutLine(rest); ok && len(line) == 0 {
+	line := []byte(nil)
+	for n := 0; ok; n++ {
+		if line, rest, ok = headLine(rest, n); ok && len(line) == 0 {
 			r.Head, r.Cut = len(b)-len(rest), false
 			return Done, 0
 		}
@@ -222,6 +224,20 @@ func cutLine(b []byte) (line, rest []byte, ok bool) {
 		line = line[:i-1]
 	}
 	return line, rest, true
+}
+
+// headLine is line n of a head, as cutLine gives it; behind MaxFields lines it is the empty one that ends the head.
+func headLine(b []byte, n int) (line, rest []byte, ok bool) {
+	if n < MaxFields || len(b) > 0 && b[0] == '\n' || bytes.HasPrefix(b, []byte("\r\n")) {
+		return cutLine(b)
+	}
+	end := len(b)
+	for _, empty := range []string{"\n\n", "\n\r\n"} {
+		if i := bytes.Index(b[:end], []byte(empty)); i >= 0 {
+			end, rest = i, b[i+len(empty):]
+		}
+	}
+	return nil, rest, rest != nil
 }
 
 // version1 reads "HTTP/1.0" or "HTTP/1.1".

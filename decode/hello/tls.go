@@ -16,6 +16,9 @@ const (
 
 	// MaxExtensions is how many extensions of a hello are listed; a browser sends 16 to 20, IANA has registered some 60.
 	MaxExtensions = 96
+
+	// maxParts is how many records a hello may be split over. Programs use one; some that mean to pass filters use a few.
+	maxParts = 64
 )
 
 // Extensions that are read (IANA TLS ExtensionType Values).
@@ -59,7 +62,7 @@ type Hello struct {
 	ALPN       Protocols
 	Client     netip.AddrPort // from a PROXY header before the first record; invalid without one
 	Size       int            // bytes of the handshake message, header included
-	Cut        bool           // not all of the message was read: NeedMore, or beyond MaxOpening or MaxExtensions
+	Cut        bool           // not all of the message was read: NeedMore, or beyond MaxOpening, MaxExtensions, 64 records
 
 	join [MaxOpening]byte // of a message that is split over records
 }
@@ -84,7 +87,8 @@ func (h *Hello) message(b []byte, typ uint8) (message []byte, st Status, want in
 		return nil, st, want
 	}
 	h.Client = client
-	for first := true; ; first = false {
+	for n := range maxParts {
+		first := n == 0
 		part, whole, ok := h.record(b[at:], first)
 		if !ok || first && len(part) > 0 && part[0] != typ {
 			return nil, NotThis, 0
@@ -106,6 +110,7 @@ func (h *Hello) message(b []byte, typ uint8) (message []byte, st Status, want in
 			return message, st, want
 		}
 	}
+	return message, Done, 0
 }
 
 // append joins the parts of a message; a single part stays where it is.

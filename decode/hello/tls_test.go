@@ -138,9 +138,13 @@ func TestClientHello(t *testing.T) {
 			}
 			same(t, &h, info)
 			prefixes(t, stream[recordHeader:], h.ParseMessage)
-			for _, size := range []int{1, 2, 3, 7, 100} {
+			for _, size := range []int{1, 2, 3, 7, 30, 100} {
 				parts := split(stream, size)
-				if len(parts) > MaxOpening {
+				if h.Size > maxParts*size {
+					if st, _ := h.Parse(parts); st != Done || !h.Cut {
+						t.Errorf("in parts of %d: %v, cut %v", size, st, h.Cut)
+					}
+					h.Parse(stream)
 					continue
 				}
 				prefixes(t, parts, h.Parse)
@@ -236,7 +240,7 @@ func TestServerHello(t *testing.T) {
 			}
 			prefixes(t, stream[:recordHeader+h.Size], h.Parse)
 			prefixes(t, stream[recordHeader:recordHeader+h.Size], h.ParseMessage)
-			prefixes(t, split(stream[:recordHeader+h.Size], 9), h.Parse)
+			prefixes(t, split(stream[:recordHeader+h.Size], 20), h.Parse)
 			if h.Version != state.Version || h.Cipher != state.CipherSuite || h.Retry {
 				t.Errorf("%#x %#x, not %#x %#x", h.Version, h.Cipher, state.Version, state.CipherSuite)
 			}
@@ -318,7 +322,7 @@ func FuzzClientHello(f *testing.F) {
 		}
 		info := asGo(b)
 		st, _ := h.Parse(b)
-		if info == nil || h.NExt == MaxExtensions || st == NotThis && h.Legacy>>8 != 3 {
+		if info == nil || h.NExt == MaxExtensions || bytes.Count(b, []byte("\x16\x03")) >= maxParts || st == NotThis && h.Legacy>>8 != 3 {
 			return
 		}
 		if st != Done || h.Cut {
