@@ -241,6 +241,7 @@ func TestServerHello(t *testing.T) {
 			prefixes(t, stream[:recordHeader+h.Size], h.Parse)
 			prefixes(t, stream[recordHeader:recordHeader+h.Size], h.ParseMessage)
 			prefixes(t, split(stream[:recordHeader+h.Size], 20), h.Parse)
+			h.Parse(stream)
 			if h.Version != state.Version || h.Cipher != state.CipherSuite || h.Retry {
 				t.Errorf("%#x %#x, not %#x %#x", h.Version, h.Cipher, state.Version, state.CipherSuite)
 			}
