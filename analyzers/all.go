@@ -12,16 +12,20 @@ type Config struct {
 	Scan        ScanConfig        `yaml:"scan"`
 	Flood       FloodConfig       `yaml:"flood"`
 	Fingerprint FingerprintConfig `yaml:"fingerprint"`
+	Bruteforce  BruteforceConfig  `yaml:"bruteforce"`
+	HTTP        HTTPConfig        `yaml:"http"`
 }
 
 // Defaults are the settings of analyzers that nobody configured.
 func Defaults() Config {
-	return Config{Scan: DefaultScan(), Flood: DefaultFlood(), Fingerprint: DefaultFingerprint()}
+	return Config{
+		Scan: DefaultScan(), Flood: DefaultFlood(), Fingerprint: DefaultFingerprint(), Bruteforce: DefaultBruteforce(), HTTP: DefaultHTTP(),
+	}
 }
 
 // Check tells what is wrong with the settings.
 func (c *Config) Check() error {
-	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check())
+	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check(), c.Bruteforce.Check(), c.HTTP.Check())
 }
 
 // Bytes is the memory of the analyzers' tables when they are full.
@@ -30,7 +34,7 @@ func (c *Config) Bytes() int {
 	victims := 3 * c.Flood.MaxVictims * int(unsafe.Sizeof(floodVictim{}))
 	normals := c.Flood.MaxNormals * keepNormals * int(unsafe.Sizeof(tally.Header{}))
 	tools := c.Fingerprint.Sources * int(unsafe.Sizeof(toolSource{}))
-	return scan + victims + normals + tools
+	return scan + victims + normals + tools + c.Fingerprint.mixBytes() + c.Bruteforce.bytes() + c.HTTP.bytes()
 }
 
 // All returns the analyzers, in the order in which they judge an epoch. They share the site.
@@ -38,6 +42,6 @@ func All(cfg Config, site *Site) []Analyzer {
 	return []Analyzer{
 		NewScan(cfg.Scan),
 		NewFlood(cfg.Flood),
-		NewFingerprint(cfg.Fingerprint),
+		NewFingerprint(cfg.Fingerprint, site),
 	}
 }

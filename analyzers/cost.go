@@ -20,7 +20,7 @@ func (f *Flood) Costs() []Cost { return []Cost{{"flood untracked", f.Untracked()
 // Costs implements Bounded.
 func (a *Fingerprint) Costs() []Cost {
 	return []Cost{
-		{"fingerprint evicted", a.Stats.Evicted},
+		{"fingerprint evicted", a.Stats.Evicted + a.mix.prints.Evicted + a.mix.services.Evicted + a.pairs.Evicted},
 		{"fingerprint crowded", a.Stats.Crowded},
 		{"fingerprint held", a.Stats.Held},
 	}

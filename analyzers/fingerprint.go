@@ -13,9 +13,10 @@ import (
 	"weir/decode/conn"
 )
 
-// Fingerprint finds sources that use a scanning tool (kind tool), by the headers of what they send.
+// Fingerprint finds sources that use a scanning tool (kind tool), by the headers of what they send, and what is odd about the
+// prints of services' clients: cluster and rotation (fingerprint_cluster.go), mismatch and new (fingerprint_mismatch.go).
 //
-// # Evidence
+// # Evidence of a tool
 //
 // A print: the raw signature of a source's SYN is one that only a tool writes (analyzers/fingerprint; systems' own stacks are
 // no evidence, so a tool that lets the kernel connect is not seen). A mark: a habit that can be there by chance, such as
@@ -53,6 +54,12 @@ type Fingerprint struct {
 	sets     [][toolWays]toolSource
 	crowd    map[toolID]int // sources by tool, of this tick
 	named    []namedTool
+	site     *Site
+	emit     func(*Finding)
+	mix      mix
+	pairs    keep[mismatched, *mismatched]
+	crowded  []tally.PairKey // prints that were told, and may have news
+	protect  []protected
 	f        Finding   // reused
 	why      []Measure // reused
 	Stats    FingerprintStats
@@ -74,14 +81,24 @@ type FingerprintConfig struct {
 	Crowd    int           `yaml:"crowd"`    // sources of one tool in one tick, above which none counts
 	Named    int           `yaml:"named"`    // sources of one tool named at a time
 	Sources  int           `yaml:"sources"`  // sources in the table, 64 bytes each; a power of two times 8
+
+	Cluster    int           `yaml:"cluster"`    // sources of one rare print at one service within window
+	Multiplier float64       `yaml:"multiplier"` // of the sources that the print usually has
+	Window     time.Duration `yaml:"window"`     // in which they are counted
+	Protect    []string      `yaml:"protect"`    // services whose new prints are told: address, prefix, or address:port
+	Learn      time.Duration `yaml:"learn"`      // how long the prints of such a service are learned before
+	Prints     int           `yaml:"prints"`     // prints at services, 1.1 kB each; a power of two times 8
+	Services   int           `yaml:"services"`   // services with prints, 1 kB each; likewise
 }
 
 // DefaultFingerprint returns the default settings. Two attempts: no stack of the systems that we know writes such a header
 // even once, so the second one is there against a damaged packet. Three contacts with a mark: that three of six carry the same
-// 16 bits by chance has a probability of 7e-14. The table takes 256 kB.
+// 16 bits by chance has a probability of 7e-14. The table takes 256 kB. 20 sources of a rare print: as many as make stuffing; a
+// household or a class room has fewer. A day is learned before a print counts as new: most clients come once a day.
 func DefaultFingerprint() FingerprintConfig {
 	return FingerprintConfig{
 		Attempts: 2, Contacts: 3, Keep: time.Hour, Quiet: 5 * time.Minute, Crowd: 8, Named: 8, Sources: 4096,
+		Cluster: 20, Multiplier: 5, Window: 5 * time.Minute, Learn: 24 * time.Hour, Prints: 4096, Services: 1024,
 	}
 }
 
@@ -96,6 +113,23 @@ func (c *FingerprintConfig) Check() error {
 		return errors.New("fingerprint: crowd must be at least 1 and named from 1 to 100")
 	case c.Sources < toolWays || c.Sources > 1<<20:
 		return errors.New("fingerprint: sources must be from 8 to 1048576")
+	case c.Cluster < 2 || c.Cluster > 1e6:
+		return errors.New("fingerprint: cluster must be from 2 to 1000000")
+	case !(c.Multiplier >= 1 && c.Multiplier <= 1e6):
+		return errors.New("fingerprint: multiplier must be from 1 to 1000000")
+	case c.Window < 10*time.Second || c.Window > 24*time.Hour:
+		return errors.New("fingerprint: window must be from 10s to 24h")
+	case c.Learn < time.Minute || c.Learn > 365*24*time.Hour:
+		return errors.New("fingerprint: learn must be from 1m to 8760h")
+	case c.Prints < keepWays || c.Prints > 1<<20 || c.Services < keepWays || c.Services > 1<<20:
+		return errors.New("fingerprint: prints and services must be from 8 to 1048576")
+	case len(c.Protect) > 1024:
+		return errors.New("fingerprint: protect must have at most 1024 entries")
+	}
+	for _, text := range c.Protect {
+		if _, err := parseProtected(text); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -183,12 +217,27 @@ type namedTool struct {
 }
 
 // NewFingerprint returns an analyzer with settings that Check accepts.
-func NewFingerprint(cfg FingerprintConfig) *Fingerprint {
+func NewFingerprint(cfg FingerprintConfig, site *Site) *Fingerprint {
 	n := 1
 	for n*2*toolWays <= cfg.Sources {
 		n *= 2
 	}
-	return &Fingerprint{cfg: cfg, sets: make([][toolWays]toolSource, n), crowd: map[toolID]int{}}
+	a := &Fingerprint{
+		site: site, sets: make([][toolWays]toolSource, n), crowd: map[toolID]int{},
+		mix: newMix(cfg.Services, cfg.Prints), pairs: newKeep[mismatched](cfg.Services),
+	}
+	a.change(&cfg)
+	return a
+}
+
+// change takes in the settings that can change. What was counted within a window of another length is forgotten.
+func (a *Fingerprint) change(cfg *FingerprintConfig) {
+	a.cfg, a.protect = *cfg, nil
+	for _, text := range cfg.Protect {
+		if p, err := parseProtected(text); err == nil { // Check has seen it
+			a.protect = append(a.protect, p)
+		}
+	}
 }
 
 // Name implements Analyzer.
@@ -199,8 +248,14 @@ func (a *Fingerprint) Judge(e *tally.Epoch, emit func(*Finding)) {
 	if !a.keyed { // the first epoch's key stays: it only has to be unknown to attackers
 		a.key, a.keyed = scramble(e.SketchKey, 0x9e3779b97f4a7c15), true
 	}
-	a.now = e.End()
+	a.now, a.emit = e.End(), emit
 	a.view.Observe(e)
+	a.tools(e, emit)
+	a.crowds(e)
+}
+
+// tools judges the epoch's sources.
+func (a *Fingerprint) tools(e *tally.Epoch, emit func(*Finding)) {
 	clear(a.crowd)
 	for i := range e.Sources {
 		if id, ok := toolOf(&e.Sources[i]); ok {
@@ -223,10 +278,14 @@ func (a *Fingerprint) Judge(e *tally.Epoch, emit func(*Finding)) {
 
 // Finish implements Analyzer.
 func (a *Fingerprint) Finish(emit func(*Finding)) {
+	a.emit = emit
 	for _, n := range a.named {
 		if s := a.find(n.addr, n.ver); s != nil && s.news {
 			a.report(s, a.now, emit)
 		}
+	}
+	for i := range a.crowded {
+		a.retellCrowd(&a.crowded[i], true)
 	}
 }
 

@@ -91,7 +91,7 @@ func TestToolPrint(t *testing.T) {
 		{"marks by chance", marked("198.51.100.23", conn.MarkMasscan|conn.MarkZMap, 30, 900000), 0},
 	}
 	for _, c := range cases {
-		got := judgeTools(NewFingerprint(DefaultFingerprint()), toolEpoch(0, c.in))
+		got := judgeTools(NewFingerprint(DefaultFingerprint(), NewSite(nil, nil)), toolEpoch(0, c.in))
 		if c.score == 0 {
 			if len(got) != 0 {
 				t.Errorf("%s: %+v", c.name, got[0])
@@ -114,7 +114,7 @@ func TestToolPrint(t *testing.T) {
 
 func TestToolIsNamed(t *testing.T) {
 	nmap, system := toolLabel(t, "nmap"), toolLabel(t, "nmap-os")
-	a := NewFingerprint(DefaultFingerprint())
+	a := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 	got := judgeTools(a,
 		toolEpoch(0, marked("198.51.100.23", conn.MarkMirai|conn.MarkZMap, 3, 3)),
 		toolEpoch(10, prober("198.51.100.23", nmap, 2, 2)),
@@ -138,7 +138,7 @@ func TestToolIsNamed(t *testing.T) {
 func TestToolOverTime(t *testing.T) {
 	masscan := toolLabel(t, "masscan")
 	one := prober("198.51.100.23", masscan, 1, 1)
-	a := NewFingerprint(DefaultFingerprint())
+	a := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 	var ticks []int64
 	for tick := int64(0); tick < 40; tick += 2 {
 		for range judgeTools(a, toolEpoch(tick, one)) {
@@ -148,7 +148,7 @@ func TestToolOverTime(t *testing.T) {
 	if !slices.Equal(ticks, []int64{2, 12, 22, 30}) { // 30: the sixteenth contact, medium
 		t.Errorf("found in ticks %v", ticks)
 	}
-	late := NewFingerprint(DefaultFingerprint())
+	late := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 	got := judgeTools(late,
 		toolEpoch(0, prober("198.51.100.23", masscan, 2, 2)),
 		toolEpoch(1, prober("198.51.100.23", masscan, 2, 2)),   // too soon
@@ -163,11 +163,11 @@ func TestToolOverTime(t *testing.T) {
 		t.Errorf("counts %v", counts)
 	}
 	hour := int64(time.Hour) / tally.Tick
-	slow := NewFingerprint(DefaultFingerprint())
+	slow := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 	if got := judgeTools(slow, toolEpoch(0, one), toolEpoch(hour-1, one)); len(got) != 1 {
 		t.Errorf("within the hour: %d findings", len(got))
 	}
-	gone := NewFingerprint(DefaultFingerprint())
+	gone := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 	if got := judgeTools(gone, toolEpoch(0, one), toolEpoch(hour+1, one)); len(got) != 0 {
 		t.Errorf("after the hour: %d findings", len(got))
 	}
@@ -175,7 +175,7 @@ func TestToolOverTime(t *testing.T) {
 
 // Contacts without a mark count from the first mark on, in ticks that show no tool, too.
 func TestToolShareOverTime(t *testing.T) {
-	a := NewFingerprint(DefaultFingerprint())
+	a := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 	got := judgeTools(a,
 		toolEpoch(0, marked("198.51.100.23", conn.MarkZMap, 2, 2)),
 		toolEpoch(1, prober("198.51.100.23", 0, 0, 100)),
@@ -197,7 +197,7 @@ func address(n int) string {
 func TestToolFlood(t *testing.T) {
 	hping := toolLabel(t, "hping3")
 	for _, perTick := range []int{1, 8, 9, 500} {
-		a := NewFingerprint(DefaultFingerprint())
+		a := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 		subjects := map[netip.Prefix]bool{}
 		for tick := range int64(600) {
 			var in []tally.Source
@@ -224,7 +224,7 @@ func TestToolFlood(t *testing.T) {
 // When those named are quiet there is room again; another tool has room of its own.
 func TestToolRoom(t *testing.T) {
 	nmap, zmap := toolLabel(t, "nmap"), toolLabel(t, "zmap")
-	a := NewFingerprint(DefaultFingerprint())
+	a := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 	for i := range 8 {
 		if len(judgeTools(a, toolEpoch(int64(i), prober(address(i), nmap, 5, 5)))) != 1 {
 			t.Fatalf("source %d is not named", i)
@@ -246,7 +246,7 @@ func TestToolTableFull(t *testing.T) {
 	cfg := DefaultFingerprint()
 	cfg.Sources, cfg.Attempts = 64, 100
 	nmap := toolLabel(t, "nmap")
-	a := NewFingerprint(cfg)
+	a := NewFingerprint(cfg, NewSite(nil, nil))
 	judgeTools(a, toolEpoch(0, prober("198.51.100.23", nmap, 90, 90)))
 	for tick := range int64(5000) {
 		judgeTools(a, toolEpoch(tick+1, prober(address(int(tick)), nmap, 1, 1)))
@@ -284,7 +284,7 @@ func TestFingerprintCheck(t *testing.T) {
 func TestToolLoss(t *testing.T) {
 	lossy := toolEpoch(0)
 	lossy.Link.Packets, lossy.Link.Loss[tally.LossKernel] = 20, 10
-	found := judgeTools(NewFingerprint(DefaultFingerprint()), lossy, toolEpoch(1, prober("192.0.2.1", toolLabel(t, "nmap"), 5, 5)))
+	found := judgeTools(NewFingerprint(DefaultFingerprint(), NewSite(nil, nil)), lossy, toolEpoch(1, prober("192.0.2.1", toolLabel(t, "nmap"), 5, 5)))
 	if len(found) != 1 || found[0].Confidence != 66 {
 		t.Errorf("%+v, want one finding with confidence 66", found)
 	}

@@ -52,7 +52,7 @@ func TestFinishTells(t *testing.T) {
 	})
 
 	t.Run("fingerprint", func(t *testing.T) {
-		a := NewFingerprint(DefaultFingerprint())
+		a := NewFingerprint(DefaultFingerprint(), NewSite(nil, nil))
 		nmap := toolLabel(t, "nmap")
 		found := judgeTools(a, toolEpoch(0, prober("198.51.100.23", nmap, 2, 2)), toolEpoch(3, prober("198.51.100.23", nmap, 5, 5)))
 		a.Finish(collect(&found))

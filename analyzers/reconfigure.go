@@ -73,6 +73,8 @@ func (f *Flood) set(cfg *FloodConfig) {
 func (a *Fingerprint) adjust(cfg *Config) []string {
 	next := cfg.Fingerprint
 	restart := fixed(a.cfg.Sources, &next.Sources, "fingerprint.sources")
-	a.cfg = next
+	restart = append(restart, fixed(a.cfg.Prints, &next.Prints, "fingerprint.prints")...)
+	restart = append(restart, fixed(a.cfg.Services, &next.Services, "fingerprint.services")...)
+	a.change(&next)
 	return restart
 }

@@ -16,6 +16,7 @@ import (
 func TestReconfigureEach(t *testing.T) {
 	sizes := []string{ // as deploy/weir.yaml writes them
 		"analyzers.scan.sources", "analyzers.flood.max_victims", "analyzers.flood.max_normals", "analyzers.fingerprint.sources",
+		"analyzers.fingerprint.prints", "analyzers.fingerprint.services",
 	}
 	var named []string
 	section := reflect.TypeFor[Config]()
@@ -56,7 +57,8 @@ func TestReconfigureEach(t *testing.T) {
 // small are the defaults with tables that are quick to compare.
 func small() Config {
 	cfg := Defaults()
-	cfg.Scan.Sources, cfg.Fingerprint.Sources = 64, 64
+	cfg.Scan.Sources, cfg.Fingerprint.Sources, cfg.Fingerprint.Prints, cfg.Fingerprint.Services = 64, 64, 64, 64
+	cfg.Bruteforce.Pairs, cfg.Bruteforce.Services, cfg.HTTP.Clients, cfg.HTTP.Services = 64, 64, 64, 64
 	return cfg
 }
 
@@ -72,6 +74,8 @@ func other(t *testing.T, v reflect.Value) {
 		*x -= *x / 10
 	case *time.Duration:
 		*x += 10 * time.Second
+	case *[]string:
+		*x = append(*x, "192.0.2.1:22")
 	case *[]uint16:
 		*x = append((*x)[1:len(*x):len(*x)], 999)
 	default:
@@ -217,7 +221,7 @@ func TestReconfigureFingerprint(t *testing.T) {
 	nmap := toolLabel(t, "nmap")
 	cfg := DefaultFingerprint()
 	cfg.Attempts = 10
-	a := NewFingerprint(cfg)
+	a := NewFingerprint(cfg, NewSite(nil, nil))
 	for tick := range int64(4) {
 		if got := judgeTools(a, toolEpoch(20*tick, prober("198.51.100.23", nmap, 1, 1))); len(got) > 0 {
 			t.Fatal("found before")
