@@ -3,61 +3,69 @@ package baseline
 const (
 	// burstTime is the longest that a burst lasts, in seconds: what lasts longer is another level.
 	burstTime = 900
-	// burstSpan is how much bursts may differ to be alike, and how far above a recurring one a value is no finding.
+	// burstSpan is how far above a recurring burst a value is no finding.
 	burstSpan = 2
-	// burstKeep is how many hours a burst is remembered that does not come again.
+	// burstKeep is how many hours bursts are remembered that do not come again.
 	burstKeep = weekHours
+	// maxRecurring is the most that Config.Recurring can be.
+	maxRecurring = 4
 )
 
 // bursts remembers what was alarmed, was short and ended by itself. The alarmed seconds are not learned, so that a host which
-// fetches something big every other hour would be told for ever; once bursts of one level (within a factor of two) were
-// alarmed in Config.Recurring different hours, they are known. A level twice as high costs as many alarms again.
+// fetches something big every other hour would be told for ever; once bursts were alarmed in Config.Recurring different hours,
+// the least of the last of them is known. What is more than twice that is alarmed again, and as often as before.
 type bursts struct {
-	known float32 // level that recurs, 0 if none
-	level float32 // of those that are counted
-	hours uint8   // different ones
-	last  int64   // hour of the last of those
-	used  int64   // hour in which traffic was last like the known level
-	top   float32 // of the frozen time
-	since int64   // second of Freeze
+	tops  [maxRecurring]float32 // of the last hours with an alarmed burst, the newest first
+	hours uint8                 // how many of these
+	last  int64                 // hour of the newest
+	used  int64                 // hour in which traffic was last as high as half of what is known
+	top   float32               // of the frozen time
+	since int64                 // second of Freeze
 }
 
 // end notes the frozen time that ends.
-func (b *bursts) end(sec int64, recurring int) {
+func (b *bursts) end(sec int64) {
 	top := b.top
 	b.top = 0
-	if top == 0 || recurring == 0 || sec-b.since > burstTime {
+	if top == 0 || sec-b.since > burstTime {
 		return
 	}
 	hour := floorDiv(sec, hourSeconds)
-	if hour-b.last > burstKeep {
-		b.level, b.hours = 0, 0
+	if hour-max(b.last, b.used) > burstKeep {
+		b.hours = 0
 	}
-	switch alike := top <= burstSpan*b.level && burstSpan*top >= b.level; {
-	case !alike:
-		b.level, b.hours = top, 1
-	case hour != b.last:
-		b.hours = min(b.hours, 254) + 1
-		b.level = max(b.level, top)
-	}
-	b.last = hour
-	if int(b.hours) >= recurring {
-		b.known, b.used = b.level, hour
+	if hour == b.last && b.hours > 0 {
+		b.tops[0] = max(b.tops[0], top)
+	} else {
+		copy(b.tops[1:], b.tops[:])
+		b.tops[0], b.last, b.hours = top, hour, min(b.hours+1, maxRecurring)
 	}
 }
 
-// recurring is the known level as of an hour.
-func (b *bursts) recurring(hour int64) float64 {
-	if hour-b.used > burstKeep {
+// known is the level that recurs in so many hours, as of an hour; 0 if none does.
+func (b *bursts) known(hour int64, recurring int) float64 {
+	if recurring == 0 || int(b.hours) < recurring || hour-max(b.last, b.used) > burstKeep {
 		return 0
 	}
-	return float64(b.known)
+	least := b.tops[0]
+	for _, top := range b.tops[1:recurring] {
+		least = min(least, top)
+	}
+	return float64(least)
+}
+
+// use notes a learned value.
+func (b *bursts) use(hour int64, value float64) {
+	if b.hours > 0 && hour != b.used && value*burstSpan >= b.known(hour, int(b.hours)) {
+		b.used = hour
+	}
 }
 
 func (b *bursts) code(c *coder) {
-	c.float32(&b.known)
-	c.float32(&b.level)
-	integer(c, &b.hours, 0, 255)
+	integer(c, &b.hours, 0, maxRecurring)
+	for i := range b.tops[:b.hours] {
+		c.float32(&b.tops[i])
+	}
 	integer(c, &b.last, -1<<40, 1<<40)
 	integer(c, &b.used, -1<<40, 1<<40)
 }

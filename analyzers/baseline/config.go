@@ -18,7 +18,7 @@ type Config struct {
 	WarmupSamples int           `yaml:"warmup_samples"` // and values
 	HourWarmup    time.Duration `yaml:"hour_warmup"`    // of an hour that must be learned before its mean counts
 	Growth        float64       `yaml:"growth"`         // factor by which the anchor may move in a day
-	Recurring     int           `yaml:"recurring"`      // hours in which like bursts must have been alarmed to be known; 0: they never are
+	Recurring     int           `yaml:"recurring"`      // hours in which bursts must have been alarmed to be known; 0: they never are
 	Forget        time.Duration `yaml:"forget"`         // a series that saw nothing for so long is given up
 
 	Z          float64 `yaml:"z"`          // standard deviations
@@ -60,8 +60,8 @@ func (c *Config) Check() error {
 		return errors.New("baseline: hour_warmup must be from 1m to 1h")
 	case !(c.Growth > 1 && c.Growth <= 4):
 		return errors.New("baseline: growth must be above 1 and at most 4")
-	case c.Recurring < 0 || c.Recurring > 100:
-		return errors.New("baseline: recurring must be from 0 to 100")
+	case c.Recurring < 0 || c.Recurring > maxRecurring:
+		return errors.New("baseline: recurring must be from 0 to 4")
 	case c.Forget < 24*time.Hour || c.Forget > 3650*24*time.Hour:
 		return errors.New("baseline: forget must be from 24h to 87600h")
 	case !(c.Z > 0 && c.Z <= 1000) || !(c.Multiplier >= 1 && c.Multiplier <= 1e6):

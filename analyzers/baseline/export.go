@@ -58,14 +58,12 @@ type Moments struct {
 	From   string  `json:"from,omitempty"`
 }
 
-// Bursts are short ones that were alarmed: their level, in how many hours, when last; and the level that recurs often enough to
-// be known, and when traffic was last like that.
+// Bursts are short ones that were alarmed: their levels, one an hour, the newest first, when that was, and when traffic was last
+// as high as half of them.
 type Bursts struct {
-	Level float32 `json:"level"`
-	Hours uint8   `json:"hours"`
-	Last  string  `json:"last"`
-	Known float32 `json:"known"`
-	Used  string  `json:"used"`
+	Levels []float32 `json:"levels"`
+	Last   string    `json:"last"`
+	Used   string    `json:"used"`
 }
 
 // Export writes all that is known as JSON lines: a header, the series, the spreads, what was seen. What Import makes of it is
@@ -163,7 +161,7 @@ func (r *Series) line() Line {
 		}
 	}
 	if b := &r.bursts; b.hours > 0 {
-		l.Bursts = &Bursts{b.level, b.hours, clock(b.last * hourSeconds), b.known, clock(b.used * hourSeconds)}
+		l.Bursts = &Bursts{b.tops[:b.hours:b.hours], clock(b.last * hourSeconds), clock(b.used * hourSeconds)}
 	}
 	r.quant.line(&l)
 	return l

@@ -75,10 +75,7 @@ func (s *Store) importSeries(l *Line, p *lineReader) {
 		p.fail("pinned, but without an anchor")
 	}
 	if b := l.Bursts; b != nil {
-		r.bursts = bursts{
-			known: float32(p.number("bursts.known", float64(b.Known))), level: float32(p.number("bursts.level", float64(b.Level))), hours: b.Hours,
-			last: floorDiv(p.time("bursts.last", b.Last), hourSeconds), used: floorDiv(p.time("bursts.used", b.Used), hourSeconds),
-		}
+		r.bursts = p.bursts(b)
 	}
 	r.quant = p.quantiles(l)
 	hours := p.hours(l)
@@ -124,6 +121,19 @@ func (p *lineReader) window(l *Line, part int64) window {
 	w := window{part: part}
 	w.n[0], w.sum[0], w.sq[0] = n, float64(mean*float64(n)), float64((variance+float64(mean*mean))*float64(n))
 	return w
+}
+
+func (p *lineReader) bursts(l *Bursts) (b bursts) {
+	if len(l.Levels) > maxRecurring {
+		p.fail("bursts: %d levels, at most %d", len(l.Levels), maxRecurring)
+		return b
+	}
+	b.hours = uint8(len(l.Levels))
+	for i, v := range l.Levels {
+		b.tops[i] = float32(p.number("bursts.levels", float64(v)))
+	}
+	b.last, b.used = floorDiv(p.time("bursts.last", l.Last), hourSeconds), floorDiv(p.time("bursts.used", l.Used), hourSeconds)
+	return b
 }
 
 func (p *lineReader) quantiles(l *Line) (q quantiles) {

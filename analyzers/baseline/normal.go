@@ -42,7 +42,7 @@ func (r *Series) rolling() Normal {
 		P50: float64(r.quant.p50), P99: float64(r.quant.p99), AnchorN: uint64(r.anchor.hours), strange: strangeHour,
 	}
 	n.Mean, n.Stddev = r.roll.moments()
-	n.Burst = r.bursts.recurring(r.known.hour)
+	n.Burst = r.bursts.known(r.known.hour, r.store.cfg.Recurring)
 	if r.anchor.warm {
 		n.AnchorWarm, n.Anchor, n.AnchorStddev = true, r.anchor.mean, math.Sqrt(r.anchor.variance)
 	}

@@ -95,7 +95,7 @@ func (r *Series) Thaw(now int64) {
 	r.frozen = false
 	sec := floorDiv(now, second)
 	if !r.pinned && !r.samples {
-		r.bursts.end(sec, r.store.cfg.Recurring)
+		r.bursts.end(sec)
 	}
 	if r.begun {
 		r.last = sec
@@ -188,9 +188,7 @@ func (r *Series) fold(sec int64, value float64) {
 		r.active = r.last
 		r.hour.busy++
 		r.values++
-		if b := &r.bursts; b.known > 0 && value*burstSpan >= float64(b.known) {
-			b.used = r.hour.hour
-		}
+		r.bursts.use(r.hour.hour, value)
 		if r.values == uint32(r.store.cfg.WarmupSamples) {
 			r.store.table.settle(r.place)
 		}
