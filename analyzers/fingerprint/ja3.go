@@ -14,7 +14,7 @@ const roomJA3 = 1024
 // extensions, which browsers have shuffled since 2023: their JA3 changes with every connection, their JA4 does not. About
 // 1 µs.
 func JA3(h *hello.ClientHello) Print {
-	if h.Cut || h.Size == 0 {
+	if !printable(h) {
 		return Print{}
 	}
 	var room [roomJA3]byte
