@@ -43,6 +43,10 @@ type Sinks struct {
 	Alert  func(*alert.Alert)
 	Record func(*conn.Record) // connections at their end; valid only during the call, and may be written to
 
+	// Baseline gets the saved form of the baseline of Config.Site, once a minute of event time, in bytes that are its own from
+	// then on. What was learned since stands in the Site, which nobody writes to any more when the engine has ended.
+	Baseline func([]byte)
+
 	// Established gets the originators whose TCP handshake with the other side was completed in a tick, return path proven,
 	// and again every conn.PeerEvery while their connections carry packets: each once a tick, at most tally.MaxPeers; the rest
 	// are counted (tally.Link.PeersLost). It is called before the tick's alerts. The slice is valid only during the call.

@@ -39,6 +39,7 @@ type judge struct {
 	ended   []*conn.Record // to hand on; they stand in records or with the workers
 	last    int64          // the last tick that had traffic
 	now     int64          // the last tick judged
+	saving  saving
 }
 
 func newJudge(e *Engine) *judge {
@@ -85,6 +86,7 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 		}
 	}
 	j.alerts.Advance(e.End(), j.emit)
+	j.save(tick)
 }
 
 // tellPeers hands on who completed a handshake.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -42,6 +43,7 @@ type config struct {
 	MemoryMiB   int                `yaml:"memory_mib"`
 	Filter      string             `yaml:"filter"`
 	Privacy     string             `yaml:"privacy"`
+	Redact      redactConfig       `yaml:"redact"`
 	Capture     capture.LiveConfig `yaml:"capture"`
 	Connections conn.Config        `yaml:"connections"`
 	Tally       tally.Config       `yaml:"tally"`
@@ -54,6 +56,12 @@ type config struct {
 	NATS        bus.Config         `yaml:"nats"`
 	Metrics     metricsConfig      `yaml:"metrics"`
 	Log         logConfig          `yaml:"log"`
+}
+
+// redactConfig says which texts of openings leave the sensor as a hash only.
+type redactConfig struct {
+	Names  bool `yaml:"names"`
+	Agents bool `yaml:"agents"`
 }
 
 type logConfig struct {
@@ -273,7 +281,7 @@ func cores() int { return min(runtime.GOMAXPROCS(0), sensor.MaxWorkers) }
 // hash identifies the settings in alerts: 12 hex digits of the SHA-256 of the canonical form of those that decide what is
 // found.
 func (c *config) hash() (string, error) {
-	text, err := yaml.Marshal([]any{c.Filter, c.Privacy, c.Connections, c.Tally, c.Analyzers, c.Baseline, c.Networks, c.Alerts})
+	text, err := yaml.Marshal([]any{c.Filter, c.Privacy, c.Redact, c.Connections, c.Tally, c.Analyzers, c.Baseline, c.Networks, c.Alerts})
 	if err != nil {
 		return "", err
 	}
@@ -297,9 +305,20 @@ func (c *config) engine(tables int, store *baseline.Store) (sensor.Config, error
 		store = baseline.New(c.Baseline)
 	}
 	site := analyzers.NewSite(networks, store)
-	out := sensor.Config{Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers, site), Site: site}
+	openings := sensor.Openings{
+		Off: c.Privacy == "headers", RedactNames: c.Redact.Names, RedactAgents: c.Redact.Agents, Proxies: proxies(networks),
+	}
+	out := sensor.Config{Openings: openings, Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers, site), Site: site}
 	out.Alert.Hash = hash
 	return out, nil
+}
+
+// proxies tells who speaks for many clients; nil if nobody does.
+func proxies(n *context.Networks) func(netip.Addr) bool {
+	if len(n.Members(context.TrustedProxy)) == 0 {
+		return nil
+	}
+	return func(a netip.Addr) bool { return n.Is(context.TrustedProxy, a) }
 }
 
 // live is the configuration of live capture.

@@ -81,6 +81,13 @@ func (p *protected) follow(f func(policy.Config, *network.Networks)) {
 	f(p.settings, p.networks())
 }
 
+// now is what is protected at this moment.
+func (p *protected) now() *network.Networks {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.networks()
+}
+
 func (p *protected) tell() {
 	for _, f := range p.told {
 		f(p.settings, p.networks())

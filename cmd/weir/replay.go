@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/analyzers/baseline"
 	"weir/decode/conn"
 	"weir/sensor"
 	"weir/sensor/alert"
@@ -23,6 +24,7 @@ type replayCmd struct {
 	Config      string   `placeholder:"FILE" help:"Configuration (YAML); deploy/weir.yaml shows every setting."`
 	Workers     int      `placeholder:"N" help:"Worker goroutines, 1 to ${workers} (default: one a core). The output does not depend on it."`
 	Expect      string   `placeholder:"FILE" help:"Compare the alerts with these JSON lines: exit 1 and a diff if they differ."`
+	Baseline    string   `placeholder:"FILE" help:"Begin with this baseline (weir baseline learn); the file stays as it is."`
 	Evidence    string   `placeholder:"DIR" help:"Write the packets of each alert of medium severity or more to a pcapng here."`
 	Flows       string   `placeholder:"FILE" help:"Write every connection at its end; with '-' to standard output, in place of the alerts."`
 	FlowsFormat string   `enum:"json,zeek" default:"json" help:"json (one object a line) or zeek (conn.log; lists the outer connections of tunnels, too)."`
@@ -54,7 +56,11 @@ func (c *replayCmd) Run(ctx context.Context, std *streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	cfg, err := settings.engine(settings.replayTables(), nil)
+	store, err := c.known(settings.Baseline)
+	if err != nil {
+		return err
+	}
+	cfg, err := settings.engine(settings.replayTables(), store)
 	if err != nil {
 		return err
 	}
@@ -64,6 +70,18 @@ func (c *replayCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	return c.replay(ctx, std, cfg, want)
+}
+
+// known is the baseline to begin with; nil: none.
+func (c *replayCmd) known(cfg baseline.Config) (*baseline.Store, error) {
+	if c.Baseline == "" {
+		return nil, nil
+	}
+	store, err := readBaseline(c.Baseline, cfg)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return store, nil
 }
 
 // check finds what kong cannot.

@@ -21,6 +21,9 @@ import (
 	"syscall"
 	"time"
 
+	"weir/analyzers"
+	"weir/analyzers/baseline"
+	network "weir/analyzers/context"
 	"weir/decode/conn"
 	"weir/decode/filter"
 	"weir/sensor"
@@ -28,6 +31,7 @@ import (
 	"weir/sensor/bus"
 	"weir/sensor/capture"
 	"weir/sensor/host"
+	"weir/sensor/policy"
 )
 
 type senseCmd struct {
@@ -89,6 +93,8 @@ type sensing struct {
 	run      atomic.Pointer[sensingRun] // the present one
 	watched  bool                       // the engine was run, and is closed
 	site     uint64                     // key of the sketches
+	normal   *baseline.Store            // what the sensor has learned
+	saves    chan []byte                // its saved forms
 	counted  [alert.SeverityCount]uint64
 	line     []byte
 	record   []byte
@@ -98,6 +104,8 @@ type sensing struct {
 type sensingRun struct {
 	live   *capture.Live
 	engine *sensor.Engine
+	site   *analyzers.Site
+	read   sensor.Openings
 	anew   context.Context // ended when the clock was set so far back that time has to begin anew
 	reset  context.CancelFunc
 }
@@ -194,6 +202,10 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 	if err := s.openPolicy(id); err != nil {
 		return err
 	}
+	if s.normal, err = openBaseline(s.state.Dir(), s.settings.Baseline, s.log); err != nil {
+		return err
+	}
+	s.saves = make(chan []byte, 1)
 	s.metrics = newMetrics(s.observed(id))
 	if s.gates != nil {
 		s.gates.told = s.metrics.receipt
@@ -207,6 +219,7 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 	if err := s.start(f); err != nil {
 		return err
 	}
+	s.protect.follow(func(_ policy.Config, n *network.Networks) { s.renew(n) })
 	return host.Privileges(s.access(), s.log)
 }
 
@@ -268,21 +281,33 @@ func (s *sensing) start(f *filter.Filter) error {
 	if r.live, err = openLive(live, s.cmd.Interface, s.cmd.workers(), f, func(e capture.LiveEvent) { s.event(r, e) }); err != nil {
 		return err
 	}
-	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface), r.live.Workers()), nil)
+	cfg, err := s.settings.engine(s.settings.liveTables(len(s.cmd.Interface), r.live.Workers()), s.normal)
 	if err != nil {
 		return errors.Join(err, r.live.Close())
 	}
 	cfg.Live, cfg.Workers, cfg.Keep, cfg.SketchKey, cfg.Seed = true, r.live.Workers(), keep(f), s.site, secret()
 	cfg.Alert.Sensor = s.settings.sensorName()
-	sinks := sensor.Sinks{Alert: s.alert, Established: s.established}
+	sinks := sensor.Sinks{Alert: s.alert, Established: s.established, Baseline: s.learned}
 	if s.bus.FlowsEnabled() {
 		sinks.Record = s.flow
 	}
 	if r.engine, err = sensor.New(cfg, sinks); err != nil {
 		return errors.Join(err, r.live.Close())
 	}
+	r.site, r.read = cfg.Site, cfg.Openings
 	s.run.Store(r)
+	s.renew(s.protect.now())
 	return nil
+}
+
+// renew gives the present engine the networks as they are now.
+func (s *sensing) renew(n *network.Networks) {
+	if r := s.run.Load(); r != nil {
+		r.site.Renew(n)
+		read := r.read
+		read.Proxies = proxies(n)
+		r.engine.SetOpenings(read)
+	}
 }
 
 // secret is a random seed: who knows it can make the tables slow.
@@ -312,6 +337,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	defer stop()
 	go s.pulse(beside)
 	s.startPolicy(beside)
+	s.beside.Go(func() { s.keepBaseline(beside) })
 	go (&reloader{s.cmd.Config, s.hangup, s.log, s.metrics, s.reconfigure}).run(beside)
 	go host.Watchdog(beside, func() bool { return s.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
@@ -431,6 +457,7 @@ func (s *sensing) close() (err error) {
 		err = errors.Join(r.live.Close(), r.engine.Close())
 	}
 	s.beside.Wait()
+	err = errors.Join(err, s.saveBaseline())
 	if s.gates != nil {
 		d := s.gates.dropped()
 		s.stopped = fmt.Sprintf("%d packets dropped, %s", d.Packets, scaled(d.Bytes, "B"))
