@@ -116,7 +116,7 @@ func TestSenseReloadRelative(t *testing.T) {
 	}
 	o.configure(t, "analyzers:\n  scan:\n    hosts: 7\n")
 	s.reloads(t, "failed", 2)
-	if !strings.Contains(s.err.String(), `error="weir.yaml:7:5: scan: hosts and ports must be from 10 to 100"`) {
+	if !strings.Contains(s.err.String(), `error="weir.yaml:8:5: scan: hosts and ports must be from 10 to 100"`) {
 		t.Errorf("the place of the mistake is not told:\n%s", s.err.String())
 	}
 	if err := os.Rename(o.config, o.config+".away"); err != nil {
