@@ -217,8 +217,12 @@ func (r *Rate) end() int64 { return (r.tick + 1) * tally.Tick }
 // Costs implements Bounded.
 func (r *Rate) Costs() []Cost {
 	return []Cost{
-		{"rate keys", r.loads.Lost}, {"rate pairs", r.talks.Lost + r.windows.Lost}, {"rate alarms", r.alarms.lost + r.sources.lost},
-		{"rate steady", r.steady.lost}, {"rate crowds", r.crowds.pool.Evicted + r.crowds.pool.Refused},
-		{"rate lasting", r.lasting.Evicted + r.lasting.Refused}, {"rate origins", r.origins.lost},
+		{"rate keys", r.loads.Lost},
+		{"rate pairs", r.talks.Lost + r.windows.Lost},
+		{"rate alarms", r.alarms.lost + r.sources.lost},
+		{"rate steady", r.steady.lost},
+		{"rate crowds", r.crowds.pool.Evicted + r.crowds.pool.Refused},
+		{"rate lasting", r.lasting.Evicted + r.lasting.Refused},
+		{"rate origins", r.origins.lost},
 	}
 }

@@ -41,8 +41,8 @@ func BenchmarkJudge100k(b *testing.B) {
 		make func(*Site) Analyzer
 	}{
 		{"rate", func(s *Site) Analyzer { return NewRate(DefaultRate(), s) }},
-		//{"change", func(s *Site) Analyzer { return NewChange(DefaultChange(), s) }},
-		//{"latency", func(s *Site) Analyzer { return NewLatency(DefaultLatency(), s) }},
+		{"change", func(s *Site) Analyzer { return NewChange(DefaultChange(), s) }},
+		{"latency", func(s *Site) Analyzer { return NewLatency(DefaultLatency(), s) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			site := NewSite(nil, nil)

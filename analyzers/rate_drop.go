@@ -184,7 +184,7 @@ func (r *Rate) tellDrop(s *steadyKey) {
 	rule := &loadRules[loadPackets]
 	limit := min(s.mean/r.base.Multiplier, s.mean-float64(r.base.Z*s.stddev))
 	f.MaxScore, f.Count = volumeCap, 1
-	f.Score = min(40+10*int(min(s.low.Count(64), 64))/64, volumeCap)
+	f.Score = min(40+10*s.low.Count(64)/64, volumeCap)
 	f.Why = []Measure{
 		{
 			Name: rule.name, Value: round(s.value), Unit: rule.unit, Threshold: round(limit), Window: 1e9,

@@ -89,22 +89,31 @@ const doublingStep = 1.0717734625
 
 // nameKey names a key's party: where many of the outside come from is the subject, what is asked the victim.
 func (r *Rate) nameKey(f *Finding, k *baseline.Key) {
-	addr := addrOfKey(k).Netip(k.Ver)
 	switch k.Kind {
-	case baseline.KindService:
-		f.Victim = Party{Prefix: netip.PrefixFrom(addr, addr.BitLen()), Port: k.Port, Proto: k.Proto}
-		if k.Port == 0 {
-			f.Victim.Proto = 0
-		}
-	case baseline.KindHost:
-		f.Victim = Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())}
-	case baseline.KindPrefix:
-		f.Victim = Party{Prefix: netip.PrefixFrom(addr, int(k.Bits))}
 	case baseline.KindASN:
 		f.Subject = Party{ASN: k.Num}
 	case baseline.KindCountry:
 		f.Subject = Party{Country: countryText(k.Num)}
+	default:
+		f.Victim = partyOfKey(k)
 	}
+}
+
+// partyOfKey is a service, host or prefix; nobody for the link.
+func partyOfKey(k *baseline.Key) (p Party) {
+	addr := addrOfKey(k).Netip(k.Ver)
+	switch k.Kind {
+	case baseline.KindService:
+		p.Prefix = netip.PrefixFrom(addr, addr.BitLen())
+		if k.Port != 0 {
+			p.Port, p.Proto = k.Port, k.Proto
+		}
+	case baseline.KindHost:
+		p.Prefix = netip.PrefixFrom(addr, addr.BitLen())
+	case baseline.KindPrefix:
+		p.Prefix = netip.PrefixFrom(addr, int(k.Bits))
+	}
+	return p
 }
 
 func addrOfKey(k *baseline.Key) decode.Addr { return decode.Addr{Hi: k.Addr[0], Lo: k.Addr[1]} }

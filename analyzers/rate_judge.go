@@ -24,6 +24,7 @@ type rateAlarm[K comparable] struct {
 	since   int64                  // ns: began
 	open    int64                  // ns: k of n were over for the first time; 0: not yet
 	count   uint64                 // events since it was told last
+	samples int64                  // in all, where crossings go by samples
 	cold    bool                   // there was nothing to compare with
 	started bool                   // when the sensor was
 }
@@ -175,8 +176,15 @@ func (r *Rate) overLoad(n *baseline.Normal, value, floor float64) *rateOver {
 	if !n.Exceeds(value, r.base.Z, r.base.Multiplier) {
 		return nil
 	}
-	z, _ := n.Score(value)
-	return &rateOver{value, max(floor, r.base.Multiplier*mean, mean+float64(r.base.Z*stddev)), mean, stddev, samples, z}
+	return &rateOver{
+		value: value, mean: mean, stddev: stddev, n: samples, z: rateZ(value, mean, stddev),
+		limit: max(floor, r.base.Multiplier*mean, mean+float64(r.base.Z*stddev)),
+	}
+}
+
+// rateZ is how many standard deviations a value is above the mean, at most a million; a tenth of the mean at least is one.
+func rateZ(value, mean, stddev float64) float64 {
+	return min((value-mean)/max(stddev, float64(0.1*mean), 1e-9), 1e6)
 }
 
 // withheld reports whether what a key does is not normal for a reason that others told.

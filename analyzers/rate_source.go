@@ -125,7 +125,7 @@ func (r *Rate) judgeSource(index, unit int64, k sourceKey, first int, values ...
 		var over *rateOver
 		if value >= floors[m] && n.Exceeds(value, r.base.Z, r.base.Multiplier) && r.crowds.count(&k.pair, r.key) >= r.cfg.Sources {
 			over = &rateOver{
-				value: value, mean: n.Mean, stddev: n.Stddev, n: n.N, z: (value - n.Mean) / max(n.Stddev, float64(0.1*n.Mean)),
+				value: value, mean: n.Mean, stddev: n.Stddev, n: n.N, z: rateZ(value, n.Mean, n.Stddev),
 				limit: max(floors[m], r.base.Multiplier*n.Mean, n.Mean+float64(r.base.Z*n.Stddev), n.P99),
 			}
 			if a == nil {

@@ -172,7 +172,7 @@ func (r *Rate) isLasting(k *tally.PairKey, s *lastingSource, sum *lastingSum, sp
 		known.cold = known.cold || !n.Warm && value >= floors[m]
 		if value >= floors[m] && n.Exceeds(value, r.base.Z, r.base.Multiplier) {
 			over[m] = rateOver{
-				value: value, mean: n.Mean, stddev: n.Stddev, n: n.N, z: (value - n.Mean) / max(n.Stddev, float64(0.1*n.Mean)),
+				value: value, mean: n.Mean, stddev: n.Stddev, n: n.N, z: rateZ(value, n.Mean, n.Stddev),
 				limit: max(floors[m], r.base.Multiplier*n.Mean, n.Mean+float64(r.base.Z*n.Stddev), n.P99),
 			}
 		}
