@@ -9,7 +9,6 @@ import (
 func (g *generator) machines() {
 	all := append(append(append(append([]*host(nil), g.workstations...), g.telephones...), g.printers...), g.servers...)
 	for _, h := range all {
-		g.every(4*time.Minute, 40*time.Second, func(now int64) { g.neighbour(now, h) })
 		g.every(17*time.Minute, 4*time.Second, func(now int64) { g.clocked(now, h) })
 	}
 	for _, h := range append(append([]*host(nil), g.workstations...), g.servers...) {
@@ -25,24 +24,7 @@ func (g *generator) machines() {
 	g.databases()
 	g.nightly()
 	g.dead()
-	for _, h := range g.workstations {
-		if h.system == macos {
-			g.habit(office, 20*time.Minute, func(now int64) { g.announce(now, h) })
-		}
-	}
-}
-
-// neighbour asks for the link address of the router or of a server.
-func (g *generator) neighbour(now int64, h *host) {
-	to := g.gateway
-	if g.r.IntN(2) == 0 {
-		to = pick(g.r, g.servers)
-	}
-	if to == h {
-		return
-	}
-	g.out.arp(now, 1, h, to)
-	g.at(now+100_000+g.r.Int64N(300_000), func(now int64) { g.out.arp(now, 2, to, h) })
+	g.lan(all)
 }
 
 // clocked asks for the time: servers outside, the others the site's own.
@@ -217,15 +199,6 @@ func (g *generator) dead() {
 		g.habit(office, time.Hour, func(now int64) { g.attempts(now, u, g.gone[1], 445, false) })
 		g.habit(office, 30*time.Minute, func(now int64) { g.attempts(now, u, g.gone[2], 443, true) })
 	}
-}
-
-// announce is multicast DNS.
-func (g *generator) announce(now int64, h *host) {
-	group := &host{ip4: [4]byte{224, 0, 0, 251}, mac: [6]byte{1, 0, 0x5e, 0, 0, 0xfb}, system: h.system}
-	x := g.udp(now, h, group, 5353)
-	x.sport = 5353
-	x.ask(question(0, "_airplay._tcp.local", typePTR), 0)
-	x.end()
 }
 
 // sharing is one user who shares files with strangers: a third of them is gone.

@@ -75,6 +75,10 @@ func (g *generator) fetch(now int64, u *host, name string, server *host, plain, 
 		g.secure(g.dial(now, g.proxy, server, 443), u.client, name, objects)
 		return
 	}
+	if !plain && u.client == chrome && server.ip4[3]%2 == 0 { // a site that speaks HTTP/3
+		g.quic(now, u, server, name, objects)
+		return
+	}
 	if !plain {
 		g.secure(g.dial(now, u, server, 443), u.client, name, objects)
 		return

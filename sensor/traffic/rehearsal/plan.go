@@ -59,6 +59,7 @@ func newPlan(r *rand.Rand) (p plan) {
 	p.bastion, p.desktop = server(60, "bastion", linux), server(61, "rdp", windows)
 	p.monitor, p.logs, p.metrics = server(70, "monitor", linux), server(71, "logs", linux), server(72, "metrics", linux)
 	p.exchange, p.backup = server(80, "pbx", linux), server(90, "backup", linux)
+	p.backup.rate = 10e6 // what a backup may take
 
 	for i := range 150 {
 		h := inside(r, fmt.Sprintf("ws%d", i+1), clientNet, byte(i+1), systems[r.IntN(len(systems))], r.IntN(5) < 2)

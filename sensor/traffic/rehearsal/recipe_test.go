@@ -45,6 +45,7 @@ func judged(t *testing.T, b []byte, f *truth.File) (*truth.Score, []*alert.Alert
 	var all []*alert.Alert
 	engine, err := sensor.New(sensor.Config{
 		Conn: conn.Defaults(), Tally: tally.Defaults(), Alert: alert.Defaults(), Analyzers: analyzers.All(analyzers.Defaults(), site), Site: site,
+		Openings: sensor.Openings{Proxies: func(a netip.Addr) bool { return slices.Contains(f.Site.TrustedProxies, a) }},
 	}, sensor.Sinks{Alert: func(a *alert.Alert) {
 		one := *a
 		compared.Add(&one)

@@ -1,7 +1,9 @@
 package rehearsal
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -39,8 +41,9 @@ func (x *exchange) answer(think time.Duration, data []byte, size int) {
 	x.now += 2*x.from.delay + 20_000
 }
 
-// end queues the datagrams; they must be in order of time.
+// end queues the datagrams.
 func (x *exchange) end() {
+	slices.SortStableFunc(x.list, func(a, b message) int { return cmp.Compare(a.at, b.at) })
 	if len(x.list) == 0 {
 		return
 	}

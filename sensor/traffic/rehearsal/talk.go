@@ -1,6 +1,7 @@
 package rehearsal
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -200,14 +201,7 @@ func (t *talk) close(side int) {
 
 // end queues the packets.
 func (t *talk) end() {
-	slices.SortStableFunc(t.packets, func(a, b packet) int {
-		if a.at < b.at {
-			return -1
-		} else if a.at > b.at {
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(t.packets, func(a, b packet) int { return cmp.Compare(a.at, b.at) })
 	i := 0
 	id := [2]uint16{uint16(t.g.r.Uint32()), uint16(t.g.r.Uint32())}
 	t.g.queue.push(t.packets[0].at, func(int64) int64 {

@@ -13,6 +13,7 @@ const (
 	openssl
 	schannel
 	goTLS
+	chromeQUIC
 	clientCount
 )
 
@@ -80,6 +81,13 @@ var tlsClients = [clientCount]tlsClient{
 		signatures: []uint16{0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0201, 0x0403, 0x0503, 0x0203, 0x0202, 0x0601, 0x0603},
 		alpn:       []string{"http/1.1"},
 	},
+	chromeQUIC: {
+		ciphers:    []uint16{0x1301, 0x1302, 0x1303},
+		extensions: []uint16{0, 10, 16, 13, 51, 45, 43, 27, 57, 17513},
+		groups:     []uint16{0x1d, 0x17, 0x18},
+		signatures: []uint16{0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601, 0x0201},
+		versions:   []uint16{0x0304}, alpn: []string{"h3"}, shares: []uint16{0x1d},
+	},
 	goTLS: {
 		ciphers:    []uint16{0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc009, 0xc013, 0xc00a, 0xc014, 0x1301, 0x1302, 0x1303},
 		extensions: []uint16{0, 11, 65281, 23, 18, 5, 10, 13, 16, 43, 51},
@@ -113,8 +121,11 @@ func clientHello(r *rand.Rand, client int, name string) []byte {
 	}
 	b := []byte{22, 3, 1, 0, 0, 1, 0, 0, 0, 3, 3}
 	b = random(b, 32)
-	b = append(b, 32)
-	b = random(b, 32)
+	if client == chromeQUIC {
+		b = append(b, 0) // no session id (RFC 9001, section 8.4)
+	} else {
+		b = random(append(b, 32), 32)
+	}
 	b = vector16(b, func(b []byte) []byte { return list(b, c.ciphers) })
 	b = append(b, 1, 0)
 	extensions := append([]uint16(nil), c.extensions...)
@@ -175,6 +186,8 @@ func clientHello(r *rand.Rand, client int, name string) []byte {
 				}
 				return b
 			})
+		case 57: // quic_transport_parameters: idle timeout, and a first flow control window
+			b = append(b, 1, 4, 0x80, 0, 0x75, 0x30, 4, 4, 0x80, 0xf0, 0, 0)
 		case 65281:
 			b = append(b, 0)
 		}
@@ -211,6 +224,8 @@ func serverHello(r *rand.Rand, client int) []byte {
 	cipher := uint16(0xc030)
 	if modern {
 		cipher = 0x1301
+	}
+	if modern && client != chromeQUIC {
 		b = append(b, 32)
 		for range 32 {
 			b = append(b, byte(r.Uint32()))
@@ -232,7 +247,7 @@ func serverHello(r *rand.Rand, client int) []byte {
 	})
 	binary.BigEndian.PutUint16(b[3:], uint16(len(b)-5))
 	binary.BigEndian.PutUint16(b[7:], uint16(len(b)-9))
-	if modern {
+	if modern && client != chromeQUIC {
 		b = append(b, 20, 3, 3, 0, 1, 1)
 	}
 	return b

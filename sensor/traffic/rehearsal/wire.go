@@ -127,7 +127,7 @@ func (w *writer) send(d *datagram) {
 		binary.BigEndian.PutUint16(b[at+10:], ^fold(sum(b[at:at+20])))
 		pseudo += sum(b[at+12 : at+20])
 	}
-	if d.proto == protoICMP { // version 4: no pseudo-header
+	if d.proto == protoICMP { // of version 4: without pseudo-header
 		pseudo = 0
 	}
 	at = len(b)
