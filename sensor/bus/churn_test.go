@@ -10,7 +10,7 @@ import (
 
 // TestStateReadWhileWritten reads the whole bucket while its keys are written again at random: each is among what is read.
 func TestStateReadWhileWritten(t *testing.T) {
-	n := fewer(2000)
+	const n = 2000
 	b := open(t, embedded(), t.TempDir())
 	defer closeBus(t, b)
 	s := b.State(keys(t))

@@ -349,8 +349,8 @@ func load(t testing.TB, b *Bus, every time.Duration) (end func() (alerts, flows 
 	return func() (int, int) {
 		close(done)
 		work.Wait()
-		if slow > 0 {
-			t.Errorf("publishing waited %d times", slow)
+		if slow > 1+n/200 { // once a machine may have had other things to do
+			t.Errorf("publishing waited %d times of %d", slow, n)
 		}
 		return n, n
 	}
