@@ -23,24 +23,26 @@ type Openings struct {
 
 // Bounds of what is kept of openings, in each shard of the tallies. Sixteen shards take 6 MiB.
 const (
-	openingSets    = 128 // of eight connections each: 1024
-	openingWays    = 8
-	openingBuffers = 32 // for openings that came in several segments
+	openingSets     = 128 // of eight connections each: 1024
+	openingWays     = 8
+	openingBuffers  = 32 // for openings that came in several segments
+	openingInitials = 64 // of QUIC that are opened in a tick: 7 µs each, and anybody can send them
 )
 
 // openings reads what the connections of one shard of the tallies open with. What it holds follows from the packets of the
 // shard alone. Not safe for concurrent use; it allocates nothing but what hello's QUIC keys need.
 type openings struct {
-	cfg     *atomic.Pointer[Openings]
-	conns   *conn.Tables
-	seed    uint64
-	sets    [openingSets][openingWays]opening
-	buffers [openingBuffers]buffer
-	free    [openingBuffers]uint8
-	nfree   int
-	lost    uint64 // openings that no buffer or place was left for, or of which a segment was missing
-	read    reader
-	tally   *tally.Shard // of the batch
+	cfg      *atomic.Pointer[Openings]
+	conns    *conn.Tables
+	seed     uint64
+	sets     [openingSets][openingWays]opening
+	buffers  [openingBuffers]buffer
+	free     [openingBuffers]uint8
+	nfree    int
+	initials int    // of QUIC that were opened in this tick
+	lost     uint64 // openings that no buffer or place was left for, or of which a segment was missing
+	read     reader
+	tally    *tally.Shard // of the batch
 }
 
 // opening is a connection whose opening is being read.
@@ -63,6 +65,7 @@ type stream struct {
 	done    bool
 	buffer  uint8 // number+1; 0 none
 	pending bool  // what is in the buffer can be told as it is, if the rest does not come
+	want    int16 // bytes in the buffer that the parser waits for
 }
 
 // buffer gathers the segments of one direction.
@@ -178,12 +181,16 @@ func (o *openings) gather(e *opening, s *stream, w *seen) []byte {
 	}
 	b := &o.buffers[s.buffer-1]
 	b.n += copy(b.bytes[b.n:], data)
+	if b.n < int(s.want) && !w.cut && !w.closed {
+		return nil // a drip of small segments is not read again and again
+	}
 	return b.bytes[:b.n]
 }
 
 // keep holds what was read so far until the next segment comes. Without a buffer the opening is told as it is.
-func (o *openings) keep(s *stream, b []byte, pending bool) (kept bool) {
-	s.pending = pending
+func (o *openings) keep(s *stream, b []byte, want int, pending bool) (kept bool) {
+	// At least a quarter more each time: the reading of a whole opening costs no more than five times its last.
+	s.pending, s.want = pending, int16(min(max(want, len(b)+len(b)/4), hello.MaxOpening))
 	if s.buffer != 0 {
 		held := &o.buffers[s.buffer-1]
 		held.n = copy(held.bytes[:], b) // what was read of it is gone

@@ -24,7 +24,11 @@ type reader struct {
 	name     [hello.MaxNameText]byte
 	shown    [hello.MaxNameText + 32]byte
 	text     [64]byte
-	seen     tally.OpeningSeen
+	domains  [1024]struct {
+		hash uint64 // of a name
+		n    uint16 // bytes of it that are its registered domain
+	}
+	seen tally.OpeningSeen
 }
 
 // maxPipelined is how many requests or responses of one segment are read.
@@ -49,11 +53,11 @@ func (o *openings) opens(e *opening, s *stream, w *seen, b []byte) {
 }
 
 // more tells whether the rest of an opening is waited for.
-func (o *openings) more(s *stream, w *seen, b []byte, st hello.Status, readable bool) bool {
+func (o *openings) more(s *stream, w *seen, b []byte, st hello.Status, want int, readable bool) bool {
 	if st != hello.NeedMore || w.cut || w.closed || len(b) >= hello.MaxOpening {
 		return false
 	}
-	return o.keep(s, b, readable)
+	return o.keep(s, b, want, readable)
 }
 
 // finish ends the reading of a direction.
@@ -66,8 +70,8 @@ func (o *openings) finish(s *stream) {
 func (o *openings) tls(e *opening, s *stream, w *seen, b []byte) {
 	r := &o.read
 	if w.side == 0 {
-		st, _ := r.client.Parse(b)
-		if o.more(s, w, b, st, false) {
+		st, want := r.client.Parse(b)
+		if o.more(s, w, b, st, want, false) {
 			return
 		}
 		if st == hello.Done {
@@ -75,8 +79,8 @@ func (o *openings) tls(e *opening, s *stream, w *seen, b []byte) {
 			o.print(w, tally.OpeningTLS, &print, nil)
 		}
 	} else {
-		st, _ := r.server.Parse(b)
-		if o.more(s, w, b, st, false) {
+		st, want := r.server.Parse(b)
+		if o.more(s, w, b, st, want, false) {
 			return
 		}
 		if st == hello.Done {
@@ -90,8 +94,8 @@ func (o *openings) tls(e *opening, s *stream, w *seen, b []byte) {
 // sshBegins reads the banner and KEXINIT of either side.
 func (o *openings) sshBegins(s *stream, w *seen, b []byte) {
 	r := &o.read
-	st, _ := r.ssh.Parse(b)
-	if o.more(s, w, b, st, false) {
+	st, want := r.ssh.Parse(b)
+	if o.more(s, w, b, st, want, false) {
 		return
 	}
 	if r.ssh.KexInit {
@@ -124,8 +128,8 @@ func (o *openings) print(w *seen, kind tally.OpeningKind, print *fingerprint.Pri
 func (o *openings) requests(e *opening, s *stream, w *seen, b []byte) {
 	r := &o.read.request
 	for n := 0; n < maxPipelined && len(b) > 0; n++ {
-		st, _ := r.Parse(b)
-		if o.more(s, w, b, st, r.Method != nil) {
+		st, want := r.Parse(b)
+		if o.more(s, w, b, st, want, r.Method != nil) {
 			return
 		}
 		if st == hello.NotThis || r.Method == nil {
@@ -189,8 +193,8 @@ var noAgent = []byte("-")
 func (o *openings) responses(e *opening, s *stream, w *seen, b []byte) {
 	r := &o.read.response
 	for n := 0; n < maxPipelined && len(b) > 0; n++ {
-		st, _ := r.Parse(b)
-		if o.more(s, w, b, st, r.Status != 0) {
+		st, want := r.Parse(b)
+		if o.more(s, w, b, st, want, r.Status != 0) {
 			return
 		}
 		if st == hello.NotThis || r.Status == 0 {
@@ -315,7 +319,7 @@ func (o *openings) quicInitial(w *seen) {
 		return
 	}
 	if s.buffer == 0 {
-		if !o.keep(s, nil, false) {
+		if !o.keep(s, nil, 0, false) {
 			o.finish(&e.side[1])
 			s.done = true
 			return
@@ -323,6 +327,12 @@ func (o *openings) quicInitial(w *seen) {
 		o.buffers[s.buffer-1].crypto = hello.Crypto{}
 	}
 	b := &o.buffers[s.buffer-1]
+	if o.initials++; o.initials > openingInitials {
+		o.lost++
+		o.finish(s)
+		o.finish(&e.side[1])
+		return
+	}
 	switch o.read.quic.Initial(&b.crypto, w.data, b.bytes[:]) {
 	case hello.NeedMore:
 		return
@@ -339,8 +349,8 @@ func (o *openings) quicInitial(w *seen) {
 // messages reads DNS over TCP: messages one behind the other, each after its length.
 func (o *openings) messages(s *stream, w *seen, b []byte) {
 	for n := 0; n < maxPipelined && len(b) > 0; n++ {
-		st, _ := o.read.dns.ParseTCP(b)
-		if o.more(s, w, b, st, false) {
+		st, want := o.read.dns.ParseTCP(b)
+		if o.more(s, w, b, st, want, false) {
 			return
 		}
 		if st != hello.Done {
@@ -364,7 +374,7 @@ func (o *openings) message(w *seen, tcp bool) {
 		return
 	}
 	name := m.Name.Append(o.read.name[:0])
-	domain := hello.Registered(name)
+	domain := o.registered(name)
 	if o.cfg.Load().RedactNames {
 		name, domain = o.redactName(name, domain)
 	}
@@ -383,6 +393,16 @@ func (o *openings) message(w *seen, tcp bool) {
 		Client: client, Server: server, Ver: w.p.Key.Ver, Time: w.p.Time, Name: name, Domain: domain,
 		Type: m.Type, Size: m.Size, TCP: tcp,
 	})
+}
+
+// registered is hello.Registered, remembered: that allocates.
+func (o *openings) registered(name []byte) []byte {
+	h := o.hash(name)
+	k := &o.read.domains[h%uint64(len(o.read.domains))]
+	if k.hash != h {
+		k.hash, k.n = h, uint16(len(hello.Registered(name)))
+	}
+	return name[len(name)-int(k.n):]
 }
 
 // redacted is a short text that stands for another: the same of the same, under this sensor's secret.

@@ -54,7 +54,7 @@ func (w *worker) expire(tick int64) {
 	for s, o := range w.opened {
 		if o != nil {
 			w.tallies[s].Lose(tally.LossOpenings, o.lost)
-			o.lost = 0
+			o.lost, o.initials = 0, 0
 		}
 	}
 	w.drain()
