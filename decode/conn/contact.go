@@ -233,13 +233,21 @@ func probeOf(p *decode.Packet) (Probe, bool) {
 	case protoTCP:
 		return probeOfTCP(p)
 	case protoUDP, protoLite:
-		return ProbeUDP, true
+		return ProbeUDP, !leases(p)
 	case protoICMP:
 		return ProbeEcho, p.ICMPType == 8
 	case protoICMP6:
 		return ProbeEcho, p.ICMPType == 128
 	}
 	return ProbeOther, false
+}
+
+// leases tells a DHCP server's answer: its question went to everybody, from a host that had no address yet (RFC 2131, section 4.1;
+// DHCPv6: RFC 8415, section 7.2).
+func leases(p *decode.Packet) bool {
+	_, from := p.Src()
+	_, to := p.Dst()
+	return from == 67 && to == 68 || from == 547 && to == 546
 }
 
 // probeOfTCP classifies flags as nmap(1) names its scans. RST and SYN-ACK are no probes but answers, a FIN-ACK or ACK

@@ -274,6 +274,18 @@ func TestScanFromServerPort(t *testing.T) {
 	}
 }
 
+// TestLease shows a DHCP server's answer to a host that had asked everybody: no contact, unlike what comes back to other ports.
+func TestLease(t *testing.T) {
+	for to, want := range map[uint16]string{68: "", 69: "opened silent"} {
+		p := newTape(t)
+		p.play(0, frame(nil, protoUDP, server, client, 67, to, 0, 0, 0, 300))
+		p.wait(5000)
+		if got := strings.Join(p.steps, " "); got != want {
+			t.Errorf("to port %d: %q, want %q", to, got, want)
+		}
+	}
+}
+
 // TestRepeats sends one SYN more often than a half-open entry counts.
 func TestRepeats(t *testing.T) {
 	p := newTape(t)
