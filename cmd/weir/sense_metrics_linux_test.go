@@ -277,7 +277,7 @@ func TestSenseSetups(t *testing.T) {
 			if strings.HasPrefix(c.settings, "capture") {
 				_, rest, _ := strings.Cut(strings.TrimPrefix(modest, "\n"), "\n")
 				_, rest, _ = strings.Cut(rest, "\n") // without memory_mib and capture
-				if err := os.WriteFile(o.config, []byte("memory_mib: 450\n"+c.settings+rest), 0o600); err != nil {
+				if err := os.WriteFile(o.config, []byte("memory_mib: 800\n"+c.settings+rest), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			} else {

@@ -18,7 +18,7 @@ import (
 
 // Sensors under test take little memory, so that several run at once.
 const modest = `
-memory_mib: 450
+memory_mib: 800
 capture: {ring_mib: 4, block_kib: 128}
 connections: {connections: 16384, half_open: 8192, extras: 4096, fragments: 1024}
 tally: {services: 1024, sources: 2048, contacts: 16384, pairs: 256, openings: 64, names: 128, webs: 128}
