@@ -26,7 +26,7 @@ const (
 	EvOuter                         // a tunnel's outer connection: for flow records only, never tallied
 	EvOpening                       // carries payload that an application may open with: see Tables.Watch
 	EvOverlap                       // a fragment that overlaps others of its datagram, and is none of them again
-	EvTTL                           // TCP and UDP: a hop limit that is more than 8 from what the side began with; looked at with SYN, FIN, RST and EvOpening
+	EvTTL                           // TCP and UDP: a hop limit that is more than 8 from what the side began with; looked at with SYN, FIN, RST and the first packets with payload
 	EvSplit                         // TCP: a SYN answered by a bare SYN: a split handshake, or a simultaneous open
 	EvResend                        // TCP: payload that begins within what was sent and ends beyond it: sent again, cut otherwise
 )

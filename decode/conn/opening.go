@@ -50,8 +50,12 @@ func (c *conn) closer(d int, p *decode.Packet) Event {
 		return 0
 	}
 	var ev Event
+	first := c.more&moreLooks>>looksAt <= 1
 	if p.PayloadLen > 0 && c.looks() {
 		ev = EvOpening
+	}
+	if !first && (c.proto != protoTCP || p.Flags&(flagSYN|flagFIN|flagRST) == 0) {
+		return ev // the hop limits lie in a cache line that most packets do not need
 	}
 	const far = 8
 	switch at := &c.hops[d]; {
