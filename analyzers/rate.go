@@ -106,13 +106,13 @@ type RateConfig struct {
 //   - sustained: 300 requests in five minutes without a pause are one a second; who reads takes ten seconds a page. 150
 //     targets: half of them new. 5 MB: half of what a page weighs (2 MB, HTTP Archive 2022), every minute.
 //   - accept: a day and a night have passed, and who is responsible had a working day.
-//   - 16,384 keys and pairs a second cost 3 ms a tick.
+//   - 8,192 keys and as many pairs in a second cost some 3 ms a tick.
 func DefaultRate() RateConfig {
 	return RateConfig{
 		ConnectionsPerSecond: 20, PacketsPerSecond: 1000, BitsPerSecond: 10e6, DropPackets: 20,
 		SourceConnections: 10, SourceRequests: 20, SourcePackets: 1000, SourceBits: 10e6, Sources: 5,
 		SustainedRequests: 300, SustainedTargets: 150, SustainedBytes: 5e6,
-		Accept: 24 * time.Hour, Quiet: time.Minute, Keys: 16384, Pairs: 16384, Alarms: 1024, Hours: 4096,
+		Accept: 24 * time.Hour, Quiet: time.Minute, Keys: 8192, Pairs: 8192, Alarms: 1024, Hours: 4096,
 	}
 }
 

@@ -1,6 +1,8 @@
 package analyzers
 
 import (
+	"hash/maphash"
+	"math/bits"
 	"net/netip"
 	"sync/atomic"
 
@@ -121,8 +123,8 @@ func (s *Site) Inside(addr netip.Addr) bool { return s.Networks.Is(context.Insid
 type seconds[K comparable, V any] struct {
 	Lost  uint64
 	most  int
-	now   int64 // number of the second that is being filled
-	place map[K]int
+	now   int64    // number of the second that is being filled
+	index []uint64 // open addressing: 32 bits of the hash, and the place in fill + 1; 0 is empty. At most half full
 	fill  []secondEntry[K, V]
 	done  []secondEntry[K, V] // of the second before
 	at    int
@@ -135,8 +137,11 @@ type secondEntry[K comparable, V any] struct {
 }
 
 func newSeconds[K comparable, V any](most int) *seconds[K, V] {
-	return &seconds[K, V]{most: most, place: map[K]int{}}
+	return &seconds[K, V]{most: most, index: make([]uint64, 1<<bits.Len(uint(2*most-1)))}
 }
+
+// secondsSeed hashes the keys of seconds: where they stand in an index does not show.
+var secondsSeed = maphash.MakeSeed()
 
 // turn begins a tick: entries of the last second whose turn it is are yielded, in the order in which they were made. Call it
 // before the first at of the tick. The pointers are valid during the call.
@@ -145,7 +150,7 @@ func (s *seconds[K, V]) turn(e *tally.Epoch, yield func(second int64, k *K, v *V
 		s.hand(len(s.done), yield)
 		s.done, s.fill = s.fill, s.done[:0]
 		s.of, s.at, s.now = s.now, 0, second
-		clear(s.place)
+		clear(s.index)
 	}
 	s.hand((len(s.done)*int(e.Tick%10+1)+9)/10, yield)
 }
@@ -156,17 +161,25 @@ func (s *seconds[K, V]) hand(to int, yield func(second int64, k *K, v *V)) {
 	}
 }
 
-// add is the entry of a key in this second, made if it is new; nil if there is no room. Valid until the next call.
+// add is the entry of a key in this second, made if it is new; nil if there is no room. Valid until the next call. Cost: a cache
+// line of the index, and one of the entry.
 func (s *seconds[K, V]) add(k K) *V {
-	if i, ok := s.place[k]; ok {
-		return &s.fill[i].value
+	hash := maphash.Comparable(secondsSeed, k)
+	mask, tag := uint64(len(s.index)-1), hash&^(1<<32-1)
+	at := hash & mask
+	for ; s.index[at] != 0; at = (at + 1) & mask {
+		if i := s.index[at]; i&^(1<<32-1) == tag {
+			if e := &s.fill[uint32(i)-1]; e.key == k {
+				return &e.value
+			}
+		}
 	}
 	if len(s.fill) >= s.most {
 		s.Lost++
 		return nil
 	}
-	s.place[k] = len(s.fill)
 	s.fill = append(s.fill, secondEntry[K, V]{key: k})
+	s.index[at] = tag | uint64(len(s.fill))
 	return &s.fill[len(s.fill)-1].value
 }
 
@@ -175,6 +188,6 @@ func (s *seconds[K, V]) flush(yield func(second int64, k *K, v *V)) {
 	s.hand(len(s.done), yield)
 	s.done, s.fill = s.fill, s.done[:0]
 	s.of, s.at = s.now, 0
-	clear(s.place)
+	clear(s.index)
 	s.hand(len(s.done), yield)
 }
