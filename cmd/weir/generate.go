@@ -122,8 +122,8 @@ func fragment(m *rehearsal.Made) []byte {
 	}
 	fmt.Fprintf(&b, "# The site of weir generate --seed %d.\nnetworks:\n", s.Seed)
 	list("inside", len(s.Inside), func(i int) string { return `"` + s.Inside[i].String() + `"` })
-	list("trusted_proxies", len(s.TrustedProxies), func(i int) string { return s.TrustedProxies[i].String() })
-	list("known_destinations", len(s.KnownDestinations), func(i int) string { return s.KnownDestinations[i].String() })
+	list("trusted_proxies", len(s.TrustedProxies), func(i int) string { return `"` + s.TrustedProxies[i].String() + `"` })
+	list("known_destinations", len(s.KnownDestinations), func(i int) string { return `"` + s.KnownDestinations[i].String() + `"` })
 	return []byte(b.String())
 }
 

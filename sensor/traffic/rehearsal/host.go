@@ -60,6 +60,14 @@ func (h *host) dual() bool { return h.ip6 != [16]byte{} }
 
 func (h *host) addr() netip.Addr { return netip.AddrFrom4(h.ip4) }
 
+// addrs are all its addresses.
+func (h *host) addrs() []netip.Addr {
+	if !h.dual() {
+		return []netip.Addr{h.addr()}
+	}
+	return []netip.Addr{h.addr(), netip.AddrFrom16(h.ip6)}
+}
+
 // macOf is the locally administered address of an inside host.
 func macOf(ip [4]byte) [6]byte { return [6]byte{2, 20, ip[0], ip[1], ip[2], ip[3]} }
 

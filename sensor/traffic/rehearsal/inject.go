@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"weir/pcaps"
@@ -123,10 +124,8 @@ func (g *generator) address(r *rand.Rand, a *attack) {
 		}
 		server = g.servers[r.IntN(len(g.servers))]
 	}
-	for _, s := range g.servers {
-		if s.name == a.recipe.at {
-			server = s
-		}
+	if a.recipe.at != "" {
+		server = g.named(a.recipe.at)
 	}
 	net := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 20, 1, 0}), 24)
 	m.nets = append(m.nets, swap{labInside, net}, swap{labInside6, netip.PrefixFrom(netip.AddrFrom16(server.ip6), 64)})
@@ -151,6 +150,10 @@ func (g *generator) address(r *rand.Rand, a *attack) {
 			host(old, server)
 		}
 	}
+	for _, o := range a.recipe.others {
+		old, name, _ := strings.Cut(o, "=")
+		host(netip.MustParseAddr(old), g.named(name))
+	}
 	for _, p := range labOutside {
 		to := publicAddr(r)
 		m.nets = append(m.nets, swap{p, netip.PrefixFrom(netip.AddrFrom4(to), 24).Masked()})
@@ -160,6 +163,11 @@ func (g *generator) address(r *rand.Rand, a *attack) {
 		copy(b[:], []byte{0x20, 1, 0x0d, 0xb8, byte(r.Uint32()) | 0x80, byte(r.Uint32())})
 		m.nets = append(m.nets, swap{p, netip.PrefixFrom(netip.AddrFrom16(b), 48)})
 	}
+}
+
+// named is the server of a name.
+func (g *generator) named(name string) *host {
+	return g.servers[slices.IndexFunc(g.servers, func(h *host) bool { return h.name == name })]
 }
 
 // labAddr is the address of "10.20.0.10:80/tcp" or "10.20.0.10"; invalid for a network and for nobody.

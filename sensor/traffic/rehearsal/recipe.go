@@ -20,6 +20,7 @@ type recipe struct {
 	tool     string
 	parties  []string // others who take part: prefixes
 	at       string   // name of the server that takes the victim's place; "": any
+	others   []string // who takes the places of further hosts, as "10.20.0.53=dns1"
 	stretch  float64  // how many times longer it may take without becoming another attack; 0: as recorded
 }
 

@@ -128,7 +128,7 @@ func (g *generator) truth(list []*attack) truth.File {
 	return truth.File{
 		Site: truth.Site{
 			Schema: truth.Schema, Seed: g.cfg.Seed, First: truth.Time(g.start), Last: truth.Time(g.end),
-			Inside: Inside, TrustedProxies: []netip.Addr{g.balancer.addr()}, KnownDestinations: []netip.Addr{g.vault.addr()},
+			Inside: Inside, TrustedProxies: g.balancer.addrs(), KnownDestinations: []netip.Addr{g.vault.addr()},
 			Packets: g.out.packets, Attacks: len(attacks),
 		},
 		Attacks: attacks,

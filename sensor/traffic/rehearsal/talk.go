@@ -20,7 +20,6 @@ type talk struct {
 	congestion   [2]int    // segments a flight
 	owed         int64     // when the last data was at its receiver and back, if an ACK is owed for it; else 0
 	owes         int       // side
-	opened       bool
 	packets      []packet
 }
 
@@ -56,7 +55,6 @@ func (g *generator) dial(now int64, from, to *host, port uint16) *talk {
 	t.next[1]++
 	t.now += 2*from.delay + int64(10_000+g.r.IntN(30_000))
 	t.add(0, flagACK, 0, 0, nil, 0)
-	t.opened = true
 	return t
 }
 
@@ -128,7 +126,7 @@ func (t *talk) say(side int, data []byte, size int) {
 	gap := t.line()
 	back := 2 * receiver.delay // from the sensor to the receiver and back
 	round := back + 2*sender.delay
-	count, acked := 0, 0
+	count, acked, missing := 0, 0, int64(0)
 	for sent := 0; sent < size; {
 		flight := t.congestion[side]
 		start := t.now
@@ -140,8 +138,10 @@ func (t *talk) say(side int, data []byte, size int) {
 				flags |= flagPSH
 			}
 			t.add(side, flags, sent, n, part, 0)
-			if t.g.r.IntN(1500) == 0 && t.opened { // lost behind the sensor: it comes again
-				t.add(side, flags, sent, n, part, max(retransmit, 2*round)+int64(t.g.r.IntN(20e6)))
+			if t.g.r.IntN(1500) == 0 { // lost behind the sensor: it comes again, and the conversation waits for it
+				later := max(retransmit, 2*round) + int64(t.g.r.IntN(20e6))
+				t.add(side, flags, sent, n, part, later)
+				missing = t.now + later
 			}
 			sent += n
 			if count++; count%2 == 0 {
@@ -156,7 +156,7 @@ func (t *talk) say(side int, data []byte, size int) {
 		}
 	}
 	t.next[side] += uint32(size)
-	t.now += back + 20_000
+	t.now = max(t.now, missing) + back + 20_000
 	if acked < count {
 		t.owed, t.owes = t.now, 1-side
 	}
