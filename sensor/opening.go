@@ -109,10 +109,14 @@ type seen struct {
 	side           int // 0: of the client
 	cut            bool
 	closed         bool
+	begun          bool // the connection was seen from its beginning
 }
 
+// tellTale is how many bytes of an opening tell what it is, or that it is nothing that is read.
+const tellTale = 16
+
 func (o *openings) seen(p *decode.Packet, ev conn.Event) seen {
-	w := seen{p: p, data: p.Data[p.Payload:p.End], cut: p.PayloadLen > p.End-p.Payload, closed: ev&conn.EvClosed != 0}
+	w := seen{p: p, data: p.Data[p.Payload:p.End], cut: p.PayloadLen > p.End-p.Payload, closed: ev&conn.EvClosed != 0, begun: ev&conn.EvEstablished != 0}
 	src, srcPort := p.Src()
 	dst, dstPort := p.Dst()
 	if ev&conn.EvOrig != 0 {
@@ -133,6 +137,9 @@ func (o *openings) segment(w *seen) {
 	if e == nil {
 		kind := hello.Sniff(w.data, w.side == 0, w.port)
 		if kind == hello.KindUnknown || kind == hello.KindHTTP2 || kind == hello.KindQUIC {
+			if w.begun && len(w.data) >= tellTale {
+				o.conns.Watch(w.p, false)
+			}
 			return
 		}
 		e = o.enter(w.p, kind)

@@ -305,6 +305,10 @@ func (o *openings) datagram(w *seen) {
 		if w.side == 0 {
 			o.quicInitial(w)
 		}
+	default:
+		if len(w.data) >= tellTale {
+			o.conns.Watch(w.p, false)
+		}
 	}
 }
 

@@ -144,12 +144,19 @@ func (v *Service) add(o *Service) {
 	v.Slow += o.Slow
 	v.Payload += o.Payload
 	v.Retrans += o.Retrans
+	if o.RTTN > 0 {
+		v.addRTT(o)
+	}
+	v.Sources.Merge(&o.Sources)
+}
+
+// addRTT adds the round trips of o.
+func (v *Service) addRTT(o *Service) {
 	v.RTTN += o.RTTN
 	v.RTT += o.RTT
 	for i, n := range o.RTTs {
 		v.RTTs[i] = uint16(min(uint32(v.RTTs[i])+uint32(n), 0xffff))
 	}
-	v.Sources.Merge(&o.Sources)
 }
 
 // roundTrip counts the time that a handshake took, in µs.
