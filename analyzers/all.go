@@ -14,18 +14,20 @@ type Config struct {
 	Fingerprint FingerprintConfig `yaml:"fingerprint"`
 	Bruteforce  BruteforceConfig  `yaml:"bruteforce"`
 	HTTP        HTTPConfig        `yaml:"http"`
+	Weird       WeirdConfig       `yaml:"weird"`
 }
 
 // Defaults are the settings of analyzers that nobody configured.
 func Defaults() Config {
 	return Config{
 		Scan: DefaultScan(), Flood: DefaultFlood(), Fingerprint: DefaultFingerprint(), Bruteforce: DefaultBruteforce(), HTTP: DefaultHTTP(),
+		Weird: DefaultWeird(),
 	}
 }
 
 // Check tells what is wrong with the settings.
 func (c *Config) Check() error {
-	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check(), c.Bruteforce.Check(), c.HTTP.Check())
+	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check(), c.Bruteforce.Check(), c.HTTP.Check(), c.Weird.Check())
 }
 
 // Bytes is the memory of the analyzers' tables when they are full.
@@ -34,7 +36,7 @@ func (c *Config) Bytes() int {
 	victims := 3 * c.Flood.MaxVictims * int(unsafe.Sizeof(floodVictim{}))
 	normals := c.Flood.MaxNormals * keepNormals * int(unsafe.Sizeof(tally.Header{}))
 	tools := c.Fingerprint.Sources * int(unsafe.Sizeof(toolSource{}))
-	return scan + victims + normals + tools + c.Fingerprint.mixBytes() + c.Bruteforce.bytes() + c.HTTP.bytes()
+	return scan + victims + normals + tools + c.Fingerprint.mixBytes() + c.Bruteforce.bytes() + c.HTTP.bytes() + c.Weird.bytes()
 }
 
 // All returns the analyzers, in the order in which they judge an epoch. They share the site.

@@ -2,6 +2,7 @@ package analyzers
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -76,6 +77,8 @@ func other(t *testing.T, v reflect.Value) {
 		*x += 10 * time.Second
 	case *[]string:
 		*x = append(*x, "192.0.2.1:22")
+	case *[]netip.Addr:
+		*x = append(*x, netip.MustParseAddr("192.0.2.1"))
 	case *[]uint16:
 		*x = append((*x)[1:len(*x):len(*x)], 999)
 	default:

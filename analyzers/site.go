@@ -21,8 +21,8 @@ type Site struct {
 	flooding int64 // until when a flood may last anywhere
 }
 
-// siteAlarm is until when (ns) a party's findings may last: of any analyzer, and of flood.
-type siteAlarm struct{ any, flood int64 }
+// siteAlarm is until when (ns) a party's findings may last: of any analyzer, of flood, and of scan or fingerprint.
+type siteAlarm struct{ any, flood, scan int64 }
 
 // maxAlarmed bounds what is remembered of alarms; with more of them, those that lapse first are forgotten.
 const maxAlarmed = 1 << 14
@@ -62,9 +62,12 @@ func (s *Site) Alarm(f *Finding) {
 		}
 		a := s.alarmed[p]
 		a.any = max(a.any, until)
-		if f.Analyzer == "flood" {
+		switch f.Analyzer {
+		case "flood":
 			a.flood = max(a.flood, until)
 			s.flooding = max(s.flooding, until)
+		case "scan", "fingerprint":
+			a.scan = max(a.scan, until)
 		}
 		s.alarmed[p] = a
 	}
@@ -110,6 +113,11 @@ func (s *Site) Flooded(addr netip.Addr, port uint16, proto uint8, now int64) boo
 	}
 	p.Port, p.Proto = port, proto
 	return port != 0 && s.alarmed[p].flood > now
+}
+
+// Scanning reports whether a scan by an address, or its scanning tool, is told by a finding that is not over.
+func (s *Site) Scanning(addr netip.Addr, now int64) bool {
+	return len(s.alarmed) > 0 && s.alarmed[Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())}].scan > now
 }
 
 // Flooding reports whether there is a flood anywhere: what all share is not normal then.
