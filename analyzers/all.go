@@ -15,19 +15,24 @@ type Config struct {
 	Bruteforce  BruteforceConfig  `yaml:"bruteforce"`
 	HTTP        HTTPConfig        `yaml:"http"`
 	Weird       WeirdConfig       `yaml:"weird"`
+	DNS         DNSConfig         `yaml:"dns"`
+	Tunnel      TunnelConfig      `yaml:"tunnel"`
+	Exfil       ExfilConfig       `yaml:"exfil"`
+	Beacon      BeaconConfig      `yaml:"beacon"`
 }
 
 // Defaults are the settings of analyzers that nobody configured.
 func Defaults() Config {
 	return Config{
 		Scan: DefaultScan(), Flood: DefaultFlood(), Fingerprint: DefaultFingerprint(), Bruteforce: DefaultBruteforce(), HTTP: DefaultHTTP(),
-		Weird: DefaultWeird(),
+		Weird: DefaultWeird(), DNS: DefaultDNS(), Tunnel: DefaultTunnel(), Exfil: DefaultExfil(), Beacon: DefaultBeacon(),
 	}
 }
 
 // Check tells what is wrong with the settings.
 func (c *Config) Check() error {
-	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check(), c.Bruteforce.Check(), c.HTTP.Check(), c.Weird.Check())
+	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check(), c.Bruteforce.Check(), c.HTTP.Check(), c.Weird.Check(),
+		c.DNS.Check(), c.Tunnel.Check(), c.Exfil.Check(), c.Beacon.Check())
 }
 
 // Bytes is the memory of the analyzers' tables when they are full.
@@ -36,7 +41,8 @@ func (c *Config) Bytes() int {
 	victims := 3 * c.Flood.MaxVictims * int(unsafe.Sizeof(floodVictim{}))
 	normals := c.Flood.MaxNormals * keepNormals * int(unsafe.Sizeof(tally.Header{}))
 	tools := c.Fingerprint.Sources * int(unsafe.Sizeof(toolSource{}))
-	return scan + victims + normals + tools + c.Fingerprint.mixBytes() + c.Bruteforce.bytes() + c.HTTP.bytes() + c.Weird.bytes()
+	return scan + victims + normals + tools + c.Fingerprint.mixBytes() + c.Bruteforce.bytes() + c.HTTP.bytes() + c.Weird.bytes() +
+		c.DNS.bytes() + c.Tunnel.bytes() + c.Exfil.bytes() + c.Beacon.bytes()
 }
 
 // All returns the analyzers, in the order in which they judge an epoch. They share the site.

@@ -3,6 +3,7 @@ package analyzers
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"weir/analyzers/context"
@@ -30,9 +31,9 @@ import (
 //     until they hold eight in the mean, to six: twenty contacts in 24 bins say nothing);
 //   - duration: the time since the first contact as a share of Duration (6 h).
 //
-// From Score (0.8) and Contacts (20) on the pair is regular, if its intervals have 0.75 at least: chance arrivals have 0.55
+// From Score (0.8) and Contacts (20) on the pair is regular, if its intervals have 0.8 at least, too: chance arrivals have 0.55
 // there, but with equal sizes and for a day they would be at 0.8 or more by the other three. Intervals spread evenly by ±30 %
-// have 0.9, by ±50 % 0.8. A regular pair is named when it still is after a sixteenth more contacts. So a clockwork beacon is
+// have 0.9, by ±50 % 0.85, by ±90 % 0.75. A regular pair is named when it still is after a sixteenth more contacts. So a clockwork beacon is
 // named after two hours (by its duration) or 22 contacts, whichever is later, one with jitter after two to four hours.
 //
 // The finding's score is 50 at Score, 65 at a beacon score of 1, capped at 69: regular is not evil. 45 (low) at most for
@@ -85,6 +86,11 @@ func (c *BeaconConfig) Check() error {
 		return errors.New("beacon: pairs must be from 8 to 262144")
 	}
 	return nil
+}
+
+// bytes is the memory of the tables.
+func (c *BeaconConfig) bytes() int {
+	return poolBytes[tally.PairKey, beaconPair](c.Pairs) + poolBytes[decode.Addr, beaconNetwork](c.Pairs)
 }
 
 const (
@@ -357,4 +363,14 @@ func (a *Beacon) count(k *tally.PairKey, s *beaconPair, now bool) {
 func (a *Beacon) hash(k *tally.PairKey) uint64 {
 	h := scramble(k.Client.Lo^a.key, k.Client.Hi^uint64(k.Ver)<<56)
 	return scramble(h^k.Server.Lo, k.Server.Hi^uint64(k.Proto)<<48^uint64(k.Port)<<24)
+}
+
+// adjust implements adjustable.
+func (a *Beacon) adjust(cfg *Config) []string {
+	next := cfg.Beacon
+	restart := fixed(a.cfg.Pairs, &next.Pairs, "beacon.pairs")
+	next.Polled = slices.Clone(next.Polled)
+	a.cfg = next
+	a.setPolled()
+	return restart
 }

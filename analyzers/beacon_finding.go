@@ -15,7 +15,7 @@ const (
 	beaconLow     = 45
 	beaconBase    = 50
 	beaconAtBest  = 65
-	beaconCandid  = 0.1 // below Score: regular enough to be a habit
+	beaconCandid  = 0.1 // below Score: regular enough to be a habit, or to stay named
 	beaconQuietly = int64(3600e9)
 )
 
@@ -28,7 +28,11 @@ func (a *Beacon) judge(at int, k *tally.PairKey, s *beaconPair, emit func(*Findi
 	score := a.score(s)
 	total := score.total()
 	again := s.regular
-	s.regular = total >= a.cfg.Score && score.interval >= beaconEven
+	need := a.cfg.Score
+	if s.emitted != 0 { // it wavers, and is still the same story
+		need -= beaconCandid
+	}
+	s.regular = total >= need && score.interval >= beaconEven
 	s.due = s.contacts + max(s.contacts/16, 1)
 	clients, hosts := a.prevalence(k)
 	usual := s.ntp || clients >= beaconMany && clients*beaconShare >= hosts
@@ -65,10 +69,10 @@ func (a *Beacon) report(k *tally.PairKey, s *beaconPair, score *beaconScore, cli
 		Score:   beaconBase, MaxScore: beaconLimit,
 		Confidence: int(max(100-100*a.view.Loss(), 10)),
 		Count:      uint64(s.contacts), Total: true, First: s.first, Last: s.seen,
-		Quiet:  max(beaconQuietly, int64(3e9*(score.median+score.mad)+float64(s.last-s.first)/8)),
+		Quiet:  max(beaconQuietly, int64(10e9*score.median+float64(s.last-s.first)/8)),
 		Attack: []string{"T1071", "T1573"}, Why: a.why[:0],
 	}
-	if a.cfg.Score < 1 {
+	if a.cfg.Score < 1 && total > a.cfg.Score {
 		f.Score += int((beaconAtBest - beaconBase) * (total - a.cfg.Score) / (1 - a.cfg.Score))
 	}
 	switch {

@@ -2,6 +2,7 @@ package analyzers
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ import (
 //   - long: 24 characters or more in the mean; or
 //   - asked with types that carry data (TXT, NULL and private ones in half of the questions), 8 characters or more; or
 //   - many: twenty times Rate, 12 characters or more, four in five questions for a name of their own.
+//
+// Names that end in nothing that is delegated (a last label of hex digits, as dnscat2 writes them to its server without a
+// domain) count as below one domain.
 //
 // Where the domain's normal is known (the site's questions for it over a day), Multiple (5) times that is needed, too.
 //
@@ -111,6 +115,11 @@ func (c *DNSConfig) Check() error {
 	return nil
 }
 
+// bytes is the memory of the tables.
+func (c *DNSConfig) bytes() int {
+	return poolBytes[dnsKey, dnsDomain](c.Domains) + poolBytes[uint64, dnsUsers](c.Domains/4) + poolBytes[dnsKey, dnsClient](c.Domains/4)
+}
+
 // DNS finds tunnels and generated names. It keeps state of a bounded number of clients and domains.
 type DNS struct {
 	cfg     DNSConfig
@@ -127,7 +136,7 @@ type DNS struct {
 	before  tally.HLL // and of the day before
 	day     int64
 	learn   *seconds[uint64, uint64] // what the site asks of a domain
-	open    []int                    // places of domains that were named and are not quiet
+	open    []int                    // places of domains that were named and are not quiet, or wait to be judged
 	opennx  []int                    // likewise, of clients
 	emit    func(*Finding)
 	f       Finding
@@ -153,6 +162,8 @@ type dnsDomain struct {
 	domain      [64]byte
 	server      decode.Addr
 	known       bool
+	due         bool // judgement waits until a second has passed since the latest
+	listed      bool // in DNS.open
 }
 
 // dnsHalf is half an hour of it.
@@ -228,29 +239,27 @@ func (a *DNS) Finish(emit func(*Finding)) {
 	a.tellRest(0)
 }
 
-// tellRest tells what came since the latest finding, if that is so long ago.
+// tellRest judges what waits, and tells what came since the latest finding, if that is so long ago.
 func (a *DNS) tellRest(ago int64) {
 	kept := a.open[:0]
 	for _, at := range a.open {
 		k, s := a.domains.value(at)
-		if s.emitted == 0 || a.now-s.last > int64(a.cfg.Quiet) {
-			continue
+		if (s.due || s.queries > s.told && s.emitted != 0) && a.now-max(s.emitted, s.judged) >= ago {
+			a.judge(k, s)
 		}
-		kept = append(kept, at)
-		if s.queries > s.told && a.now-s.emitted >= ago {
-			a.judge(at, k, s)
+		if s.listed = s.due || s.emitted != 0 && a.now-s.last <= int64(a.cfg.Quiet); s.listed {
+			kept = append(kept, at)
 		}
 	}
 	a.open = kept
 	kept = a.opennx[:0]
 	for _, at := range a.opennx {
 		k, s := a.clients.value(at)
-		if s.emitted == 0 || a.now-s.last > int64(a.cfg.Quiet) {
-			continue
+		if s.due && a.now-s.judged >= ago {
+			a.judgeNX(k, s)
 		}
-		kept = append(kept, at)
-		if s.news && a.now-s.emitted >= ago {
-			a.judgeNX(at, k, s)
+		if s.listed = s.due || s.emitted != 0 && a.now-s.last <= int64(a.cfg.Quiet); s.listed {
+			kept = append(kept, at)
 		}
 	}
 	a.opennx = kept
@@ -279,4 +288,14 @@ func text(domain *[64]byte) string {
 		}
 	}
 	return string(domain[:])
+}
+
+// adjust implements adjustable. What is already known or not stays so until it is forgotten.
+func (a *DNS) adjust(cfg *Config) []string {
+	next := cfg.DNS
+	restart := fixed(a.cfg.Domains, &next.Domains, "dns.domains")
+	next.Known = slices.Clone(next.Known)
+	a.cfg = next
+	a.setKnown()
+	return restart
 }

@@ -29,7 +29,8 @@ type dnsClient struct {
 	judged      int64
 	count       uint64 // answers that said so, since first
 	example     [64]byte
-	news        bool
+	due         bool // to be judged, a second after the latest judgement
+	listed      bool // in DNS.opennx
 }
 
 type nxHalf struct {
@@ -71,8 +72,9 @@ func (a *DNS) missing(in *tally.Name) {
 	if in.NX == 0 || in.NX < in.Answers {
 		return
 	}
-	name, _, registered := strings.Cut(text(&in.Domain), ".")
-	if !registered { // no domain: a host name without a suffix, or a browser's probe
+	domain := text(&in.Domain)
+	name, _, registered := strings.Cut(domain, ".")
+	if !registered && !strings.HasPrefix(domain, "redacted-") || strings.HasSuffix(domain, ".arpa") { // a host name without a suffix, a browser's probe, or an address
 		return
 	}
 	at, s := a.clientAt(in)
@@ -92,17 +94,25 @@ func (a *DNS) missing(in *tally.Name) {
 		s.example = in.Domain
 	}
 	s.count += uint64(in.NX)
-	s.last, s.news = in.Last, true
+	s.last = in.Last
 	a.clients.keep(at, s.count, a.now+nxWindow)
-	if s.emitted == 0 && s.count >= uint64(a.cfg.NXDomains) && a.now-s.judged >= int64(time.Second) {
-		s.judged = a.now
+	if s.count < uint64(a.cfg.NXDomains) {
+		return
+	}
+	s.due = true
+	if a.now-s.judged >= int64(time.Second) {
 		k, s := a.clients.value(at)
-		a.judgeNX(at, k, s)
+		a.judgeNX(k, s)
+	}
+	if (s.due || s.emitted != 0) && !s.listed {
+		s.listed = true
+		a.opennx = append(a.opennx, at)
 	}
 }
 
 // judgeNX names a client that asks for generated names.
-func (a *DNS) judgeNX(at int, k *dnsKey, s *dnsClient) {
+func (a *DNS) judgeNX(k *dnsKey, s *dnsClient) {
+	s.judged, s.due = a.now, false
 	w := s.half[0]
 	w.asked.Merge(&s.half[1].asked)
 	w.missing.Merge(&s.half[1].missing)
@@ -115,10 +125,7 @@ func (a *DNS) judgeNX(at int, k *dnsKey, s *dnsClient) {
 	if words && missing < uint64(nxWords*a.cfg.NXDomains) {
 		return
 	}
-	if s.emitted == 0 {
-		a.opennx = append(a.opennx, at)
-	}
-	s.emitted, s.news = a.now, false
+	s.emitted = a.now
 	client := k.client.Netip(k.ver)
 	f := &a.f
 	*f = Finding{

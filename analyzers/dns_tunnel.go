@@ -28,11 +28,17 @@ const (
 	dnsUsersMin = 3
 	dnsShare    = 10 // a tenth of the clients
 	dnsNum      = 0x646e73
+	dnsSuffix   = 24 // characters of the longest top-level domain
+	dnsRootless = 1  // stands for the hash of a domain where there is none
 )
 
 // tunnel takes in what a client asked of a domain in this tick.
 func (a *DNS) tunnel(in *tally.Name) {
 	key := dnsKey{in.Client, in.Hash, in.Ver}
+	length, rootless := noSuffix(&in.Domain)
+	if rootless {
+		key.hash = dnsRootless
+	}
 	at, made := a.domains.at(&key, a.hash(&key), a.now, dnsWindow/4)
 	if at < 0 {
 		return
@@ -55,11 +61,15 @@ func (a *DNS) tunnel(in *tally.Name) {
 	if s.first == 0 || s.emitted != 0 && a.now-s.last > int64(a.cfg.Quiet) {
 		s.first, s.queries, s.told, s.emitted = in.First, 0, 0, 0
 	}
-	s.half[0].add(&dnsHalf{
+	asked := dnsHalf{
 		queries: uint64(in.Queries), answers: uint64(in.Answers), errors: uint64(in.NX) + uint64(in.Failed),
 		data: uint64(in.TXT) + uint64(in.Null), rare: uint64(in.Rare), labelBytes: in.LabelBytes, entropy: in.Entropy,
 		queryBytes: in.QueryBytes, answerBytes: in.AnswerBytes, names: in.Labels, maxLabel: in.MaxLabel,
-	})
+	}
+	if rootless { // what was taken for the domain is of the name, too
+		asked.whole(in, length, scramble(in.Hash, a.key))
+	}
+	s.half[0].add(&asked)
 	s.queries += uint64(in.Queries)
 	s.last, s.server = in.Last, in.Server
 	a.domains.keep(at, s.half[0].labelBytes>>4+s.half[1].labelBytes>>4, a.now+dnsWindow)
@@ -69,10 +79,56 @@ func (a *DNS) tunnel(in *tally.Name) {
 	if b := a.learn.add(k.hash); b != nil {
 		*b += in.LabelBytes
 	}
-	if s.emitted == 0 && a.now-s.judged >= int64(time.Second) && in.Queries > 0 {
-		s.judged = a.now
-		a.judge(at, k, s)
+	if s.emitted == 0 && in.Queries > 0 {
+		s.due = true
+		if a.now-s.judged >= int64(time.Second) {
+			a.judge(k, s)
+		}
+		a.list(at, s)
 	}
+}
+
+// noSuffix tells how long a registered domain is, and whether it can be none that is delegated: its last label is longer than
+// any in the root zone (24 characters, 2026) or has digits without being an international one, or it is longer than 64.
+func noSuffix(domain *[64]byte) (length int, rootless bool) {
+	from, digits := 0, false
+	for i, c := range domain {
+		switch {
+		case c == 0:
+			last := i - from
+			return i, from > 0 && (last > dnsSuffix || digits && last > 3 && string(domain[from:from+4]) != "xn--")
+		case c == '.':
+			from, digits = i+1, false
+		case c >= '0' && c <= '9':
+			digits = true
+		}
+	}
+	return len(domain), true
+}
+
+// whole makes of what stands before a domain the whole name, of which the domain has length.
+func (h *dnsHalf) whole(in *tally.Name, length int, hash uint64) {
+	if in.LabelBytes == 0 {
+		h.entropy += uint64(in.Queries) * uint64(100*bitsOf(in.Domain[:length]))
+	}
+	h.labelBytes += uint64(in.Queries) * uint64(length)
+	h.maxLabel = max(h.maxLabel, uint8(length/2))
+	h.names.Add(hash)
+}
+
+// bitsOf is the Shannon entropy of a text, in bits a character.
+func bitsOf(text []byte) (bits float64) {
+	var count [256]int
+	for _, c := range text {
+		count[c]++
+	}
+	for _, n := range count {
+		if n > 0 {
+			p := float64(n) / float64(len(text))
+			bits -= float64(p * math.Log2(p))
+		}
+	}
+	return bits
 }
 
 func (h *dnsHalf) add(o *dnsHalf) {
@@ -173,14 +229,20 @@ func (g *dnsSigns) score(rate float64) int {
 	return n
 }
 
+// list keeps a place in mind that is to be judged again.
+func (a *DNS) list(at int, s *dnsDomain) {
+	if (s.due || s.emitted != 0) && !s.listed {
+		s.listed = true
+		a.open = append(a.open, at)
+	}
+}
+
 // judge names a client and its domain if they show signs.
-func (a *DNS) judge(at int, k *dnsKey, s *dnsDomain) {
+func (a *DNS) judge(k *dnsKey, s *dnsDomain) {
+	s.judged, s.due = a.now, false
 	g, found := a.signs(k, s)
 	if !found {
 		return
-	}
-	if s.emitted == 0 {
-		a.open = append(a.open, at)
 	}
 	g.users = a.usersOf(k)
 	all := a.all
@@ -236,6 +298,9 @@ func (a *DNS) report(k *dnsKey, s *dnsDomain, g *dnsSigns) {
 	add("mean_question", g.question, "bytes", 0)
 	add("mean_answer", g.reply, "bytes", 0)
 	a.why = f.Why
+	if k.hash == dnsRootless {
+		domain = "no domain at all"
+	}
 	f.Summary = fmt.Sprintf("%s asked %s for %s distinct names below %s in %d questions, %.0f characters each with %.1f bits a character: %.1f bytes a second",
 		client, server, about(uint32(g.names)), domain, g.all.queries, g.length, g.entropy, g.rate)
 	a.emit(f)

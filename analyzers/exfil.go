@@ -3,6 +3,7 @@ package analyzers
 import (
 	"errors"
 	"time"
+	"unsafe"
 
 	"weir/analyzers/baseline"
 	"weir/analyzers/context"
@@ -85,6 +86,12 @@ func (c *ExfilConfig) Check() error {
 		return errors.New("exfil: pairs must be from 8 to 262144")
 	}
 	return nil
+}
+
+// bytes is the memory of the tables.
+func (c *ExfilConfig) bytes() int {
+	return poolBytes[exfilKey, exfilPair](c.Pairs) + poolBytes[exfilKey, exfilTarget](c.Pairs/4) +
+		poolBytes[exfilKey, exfilHost](c.Pairs/4) + 2*c.Pairs*int(unsafe.Sizeof(exfilKey{})+8)
 }
 
 const (
@@ -199,13 +206,16 @@ func (a *Exfil) Finish(emit func(*Finding)) {
 	a.tellRest(0)
 }
 
-// learned takes what a host sent in a second into its baseline, unless it is alarmed.
+// learned takes what a host sent in a second into its baseline, unless it is named here. (What it does else, as to call a
+// beacon's master, must not keep its baseline from ever getting warm.)
 func (a *Exfil) learned(second int64, k *exfilKey, bytes *uint64) {
 	now := second * 1e9
 	s := a.site.Baseline.Series(a.series(k), now)
-	if a.site.Alarmed(k.host.Netip(k.ver), 0, 0, now) {
-		s.Freeze(now)
-		return
+	for _, at := range a.open {
+		if p, _ := a.pairs.value(at); p.host == k.host && p.ver == k.ver {
+			s.Freeze(now)
+			return
+		}
 	}
 	s.Thaw(now)
 	s.Learn(now, float64(*bytes))
@@ -367,4 +377,12 @@ func (a *Exfil) warm() bool {
 func (a *Exfil) hash(k *exfilKey) uint64 {
 	h := scramble(k.host.Lo^a.key, k.host.Hi^uint64(k.ver)<<56)
 	return scramble(h^k.to.Lo, k.to.Hi^k.origin)
+}
+
+// adjust implements adjustable.
+func (a *Exfil) adjust(cfg *Config) []string {
+	next := cfg.Exfil
+	restart := fixed(a.cfg.Pairs, &next.Pairs, "exfil.pairs")
+	a.cfg = next
+	return restart
 }

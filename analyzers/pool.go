@@ -1,5 +1,7 @@
 package analyzers
 
+import "unsafe"
+
 // pool is bounded state by key: sets of eight places each. What is in a full set defends its place by its weight, until it is
 // stale: one that is stale goes first, then the lightest; a newcomer weighs 1 and never displaces what weighs more. Cost: one
 // cache line for the look-up, one for the entry.
@@ -34,6 +36,11 @@ func newPool[K comparable, V any](most int, gone func(*K, *V)) *pool[K, V] {
 		n *= 2
 	}
 	return &pool[K, V]{sets: make([][poolWays]poolPlace, n), entries: make([]poolEntry[K, V], n*poolWays), gone: gone}
+}
+
+// poolBytes is the memory of a pool of most entries.
+func poolBytes[K comparable, V any](most int) int {
+	return max(most, poolWays) * int(unsafe.Sizeof(poolEntry[K, V]{})+unsafe.Sizeof(poolPlace{}))
 }
 
 func poolTag(hash uint64) uint16 { return uint16(hash) | 1 }

@@ -50,7 +50,7 @@ type Tunnel struct {
 	now   int64 // ns, end of the last tick judged
 	view  View
 	pairs *pool[tunnelKey, tunnelPair]
-	open  []int // places of pairs that were named and are not quiet
+	open  []int // places of pairs that were named and are not quiet, or wait to be judged
 	f     Finding
 	why   []Measure
 }
@@ -83,6 +83,9 @@ func (c *TunnelConfig) Check() error {
 	return nil
 }
 
+// bytes is the memory of the table.
+func (c *TunnelConfig) bytes() int { return poolBytes[tunnelKey, tunnelPair](c.Pairs) }
+
 const (
 	tunnelLimit   = 89 // high
 	tunnelScore   = 75
@@ -110,7 +113,8 @@ type tunnelPair struct {
 	emitted     int64         // ns; 0: not named
 	judged      int64         // ns
 	packets     uint64        // since first
-	told        uint64        // of these, in the latest finding
+	due         bool          // to be judged, a second after the latest judgement
+	listed      bool          // in Tunnel.open
 }
 
 // tunnelHalf is half a window of it.
@@ -158,17 +162,16 @@ func (a *Tunnel) Judge(e *tally.Epoch, emit func(*Finding)) {
 // Finish implements Analyzer.
 func (a *Tunnel) Finish(emit func(*Finding)) { a.tellRest(emit, 0) }
 
-// tellRest tells what came since the latest finding, if that is so long ago.
+// tellRest judges what waits, and tells what came since the latest finding, if that is so long ago.
 func (a *Tunnel) tellRest(emit func(*Finding), ago int64) {
 	kept := a.open[:0]
 	for _, at := range a.open {
 		k, s := a.pairs.value(at)
-		if s.emitted == 0 || a.now-s.last > int64(a.cfg.Quiet) {
-			continue
+		if s.due && a.now-s.judged >= ago {
+			a.judge(k, s, emit)
 		}
-		kept = append(kept, at)
-		if s.packets > s.told && a.now-s.emitted >= ago {
-			a.judge(at, k, s, emit)
+		if s.listed = s.due || s.emitted != 0 && a.now-s.last <= int64(a.cfg.Quiet); s.listed {
+			kept = append(kept, at)
 		}
 	}
 	a.open = kept
@@ -191,7 +194,7 @@ func (a *Tunnel) observe(in *tally.Echo, emit func(*Finding)) {
 		s.number = number
 	}
 	if made || a.now-s.last > int64(a.cfg.Quiet) && s.emitted != 0 {
-		s.first, s.packets, s.told, s.emitted = in.First, 0, 0, 0
+		s.first, s.packets, s.emitted = in.First, 0, 0
 	}
 	s.half[0].add(&tunnelHalf{
 		uint64(in.Requests), uint64(in.Replies), in.RequestBytes, in.ReplyBytes, in.Sizes, in.Contents,
@@ -199,9 +202,16 @@ func (a *Tunnel) observe(in *tally.Echo, emit func(*Finding)) {
 	s.last = in.Last
 	s.packets += uint64(in.Requests) + uint64(in.Replies)
 	a.pairs.keep(at, s.packets, s.last+int64(a.cfg.Window))
-	if s.packets >= uint64(a.cfg.Packets) && s.emitted == 0 && a.now-s.judged >= tunnelSecond {
-		s.judged = a.now
-		a.judge(at, k, s, emit)
+	if s.packets < uint64(a.cfg.Packets) {
+		return
+	}
+	s.due = true
+	if a.now-s.judged >= tunnelSecond {
+		a.judge(k, s, emit)
+	}
+	if (s.due || s.emitted != 0) && !s.listed {
+		s.listed = true
+		a.open = append(a.open, at)
 	}
 }
 
@@ -265,16 +275,14 @@ func boolInt(b bool) int {
 }
 
 // judge names a pair that shows signs.
-func (a *Tunnel) judge(at int, k *tunnelKey, s *tunnelPair, emit func(*Finding)) {
+func (a *Tunnel) judge(k *tunnelKey, s *tunnelPair, emit func(*Finding)) {
+	s.judged, s.due = a.now, false
 	g := a.signs(s)
 	score := g.score()
 	if score == 0 {
 		return
 	}
-	if s.emitted == 0 {
-		a.open = append(a.open, at)
-	}
-	s.emitted, s.told = a.now, s.packets
+	s.emitted = a.now
 	client, server := k.client.Netip(k.ver), k.server.Netip(k.ver)
 	f := &a.f
 	*f = Finding{
@@ -320,4 +328,12 @@ func (g *tunnelSigns) words() string {
 		return "large payloads that change with each request"
 	}
 	return "payloads that change with each packet"
+}
+
+// adjust implements adjustable.
+func (a *Tunnel) adjust(cfg *Config) []string {
+	next := cfg.Tunnel
+	restart := fixed(a.cfg.Pairs, &next.Pairs, "tunnel.pairs")
+	a.cfg = next
+	return restart
 }
