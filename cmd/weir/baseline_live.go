@@ -30,9 +30,11 @@ func (s *sensing) keepBaseline(ctx context.Context) {
 }
 
 // saveBaseline writes what was learned, at the end.
-func (s *sensing) saveBaseline() error {
+func (s *sensing) saveBaseline() {
 	if s.normal == nil || !s.watched {
-		return nil
+		return
 	}
-	return writeBaseline(filepath.Join(s.state.Dir(), baselineFile), s.normal)
+	if err := writeBaseline(filepath.Join(s.state.Dir(), baselineFile), s.normal); err != nil {
+		s.log.Error("what was learned to be normal cannot be saved: a restart knows what it was a minute ago at best", "error", err)
+	}
 }
