@@ -19,6 +19,9 @@ type Config struct {
 	Tunnel      TunnelConfig      `yaml:"tunnel"`
 	Exfil       ExfilConfig       `yaml:"exfil"`
 	Beacon      BeaconConfig      `yaml:"beacon"`
+	Rate        RateConfig        `yaml:"rate"`
+	Change      ChangeConfig      `yaml:"change"`
+	Latency     LatencyConfig     `yaml:"latency"`
 }
 
 // Defaults are the settings of analyzers that nobody configured.
@@ -26,13 +29,15 @@ func Defaults() Config {
 	return Config{
 		Scan: DefaultScan(), Flood: DefaultFlood(), Fingerprint: DefaultFingerprint(), Bruteforce: DefaultBruteforce(), HTTP: DefaultHTTP(),
 		Weird: DefaultWeird(), DNS: DefaultDNS(), Tunnel: DefaultTunnel(), Exfil: DefaultExfil(), Beacon: DefaultBeacon(),
+		Rate: DefaultRate(), Change: DefaultChange(), Latency: DefaultLatency(),
 	}
 }
 
 // Check tells what is wrong with the settings.
 func (c *Config) Check() error {
 	return errors.Join(c.Scan.Check(), c.Flood.Check(), c.Fingerprint.Check(), c.Bruteforce.Check(), c.HTTP.Check(), c.Weird.Check(),
-		c.DNS.Check(), c.Tunnel.Check(), c.Exfil.Check(), c.Beacon.Check())
+		c.DNS.Check(), c.Tunnel.Check(), c.Exfil.Check(), c.Beacon.Check(),
+		c.Rate.Check(), c.Change.Check(), c.Latency.Check())
 }
 
 // Bytes is the memory of the analyzers' tables when they are full.
@@ -42,7 +47,8 @@ func (c *Config) Bytes() int {
 	normals := c.Flood.MaxNormals * keepNormals * int(unsafe.Sizeof(tally.Header{}))
 	tools := c.Fingerprint.Sources * int(unsafe.Sizeof(toolSource{}))
 	return scan + victims + normals + tools + c.Fingerprint.mixBytes() + c.Bruteforce.bytes() + c.HTTP.bytes() + c.Weird.bytes() +
-		c.DNS.bytes() + c.Tunnel.bytes() + c.Exfil.bytes() + c.Beacon.bytes()
+		c.DNS.bytes() + c.Tunnel.bytes() + c.Exfil.bytes() + c.Beacon.bytes() +
+		c.Rate.bytes() + c.Change.bytes() + c.Latency.bytes()
 }
 
 // All returns the analyzers, in the order in which they judge an epoch. They share the site.

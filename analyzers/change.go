@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unsafe"
 
 	"weir/analyzers/baseline"
 	"weir/analyzers/context"
@@ -20,7 +21,7 @@ import (
 //	silent_service  a service that always answered somebody answers nobody
 //
 // How. What was seen is remembered by the baseline's first-seen memory, over restarts. Nothing is new until that memory is as old as
-// `learn`. Ports of clients (32768 and above, where Linux takes them from) are services only once three clients were answered;
+// `learn`, nor in the first hour after a start or a gap. Ports of clients (32768 and above, where Linux takes them from) are services only once three clients were answered;
 // a port of UDP once two were. A server is a host that served for as long as `learn`; one with more than `peers` outside networks speaks
 // to anybody (mail, proxies, resolvers), and is not judged. A network is new if neither its prefix (/24, /48) nor its AS, where a
 // database tells it, was asked before. A service is steady if it answered in nine of ten slots of ten seconds for ten minutes;
@@ -52,6 +53,7 @@ type Change struct {
 	slot   int64 // of ten seconds: number of the one that is being filled
 	lost   uint64
 	heard  int64 // ns: somebody answered anything
+	looks  int64 // ns: since then, without a jump
 }
 
 // ChangeConfig holds the times.
@@ -133,6 +135,9 @@ func (a *Change) Name() string { return "change" }
 
 // Judge implements Analyzer.
 func (a *Change) Judge(e *tally.Epoch, emit func(*Finding)) {
+	if e.End()-a.now > int64(time.Hour) {
+		a.looks = e.End()
+	}
 	a.emit, a.now, a.key = emit, e.End(), e.SketchKey
 	if slot := e.Tick / (10 * ticksPerSecond); slot != a.slot {
 		a.turn(slot)
@@ -158,10 +163,10 @@ func (a *Change) Judge(e *tally.Epoch, emit func(*Finding)) {
 // Finish implements Analyzer.
 func (a *Change) Finish(func(*Finding)) {}
 
-// learned reports whether the memory is old enough for anything to be new.
+// learned reports whether the memory is old enough for anything to be new, and has been looked after for an hour.
 func (a *Change) learned() bool {
-	since := a.site.Baseline.Since()
-	return since != 0 && a.now-since >= int64(a.cfg.Learn)
+	since, learn := a.site.Baseline.Since(), int64(a.cfg.Learn)
+	return since != 0 && a.now-since >= learn && a.now-a.looks >= min(learn, int64(time.Hour))
 }
 
 // served takes in that an inside service was reached.
@@ -291,7 +296,7 @@ func (a *Change) asked(k *tally.PairKey, peer netip.Addr) {
 	}
 	h.networks.Add(scramble(network.Lo^a.key, network.Hi))
 	young := a.now-h.since < int64(a.cfg.Learn) || a.now-first < int64(a.cfg.Learn)
-	if known || young || h.networks.Count() > a.cfg.Peers {
+	if known || young || !a.learned() || h.networks.Count() > a.cfg.Peers {
 		return
 	}
 	h.peers++
@@ -343,6 +348,22 @@ func (a *Change) tellPeer(k *tally.PairKey, h *changeHost, peer netip.Addr, asn 
 		f.Summary = fmt.Sprintf("The server %v asks many outside networks for the first time: %d within the hour.", client, h.peers)
 	}
 	a.emit(f)
+}
+
+// adjust implements adjustable.
+func (a *Change) adjust(cfg *Config) []string {
+	next := cfg.Change
+	restart := fixed(a.cfg.Hosts, &next.Hosts, "change.hosts")
+	a.cfg = next
+	return restart
+}
+
+// bytes is the memory of the tables when they are full.
+func (c *ChangeConfig) bytes() int {
+	services := c.Services * int(2*unsafe.Sizeof(changeService{})+unsafe.Sizeof(tally.ServiceKey{}))
+	hosts := c.Hosts * int(unsafe.Sizeof(poolEntry[tally.ServiceKey, changeHost]{}))
+	fresh := freshServices * int(unsafe.Sizeof(poolEntry[tally.ServiceKey, freshService]{}))
+	return services + hosts + fresh + 8*changeNotes
 }
 
 // Costs implements Bounded.

@@ -83,8 +83,10 @@ func TestChangeLearning(t *testing.T) {
 	cfg := DefaultChange()
 	cfg.Learn = time.Hour
 	w.analyzer = NewChange(cfg, w.site)
-	w.second += 3600
-	w.run(300, func(s int) { w.reach("198.51.100.9", fmt.Sprintf("10.10.10.10:%d", 1+s)) })
+	w.second += 7200
+	w.run(300, func(s int) { w.reach("198.51.100.9", fmt.Sprintf("10.10.10.10:%d", 4000+s)) }) // after a gap, again
+	w.want()
+	w.run(3500, func(s int) { w.reach("198.51.100.9", fmt.Sprintf("10.10.10.10:%d", 1+s)) })
 	w.want()
 	w.run(1, func(int) { w.reach("198.51.100.9", "10.10.10.10:9999") })
 	w.want("new_service on 10.10.10.10:9999")

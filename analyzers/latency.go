@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"weir/analyzers/baseline"
 	"weir/analyzers/tally"
@@ -329,6 +330,21 @@ func (l *Latency) tell(a *rateAlarm[baseline.Key], m int) {
 	}
 	f.Summary = fmt.Sprintf("%s: %s, for %s.", what, overText(o, rule), spanText((a.now+1)*1e9-a.since))
 	l.emit(f)
+}
+
+// adjust implements adjustable. Alarms that are open go on.
+func (l *Latency) adjust(cfg *Config) []string {
+	next := cfg.Latency
+	restart := fixed(l.cfg.Keys, &next.Keys, "latency.keys")
+	restart = append(restart, fixed(l.cfg.Alarms, &next.Alarms, "latency.alarms")...)
+	l.cfg = next
+	return restart
+}
+
+// bytes is the memory of the tables when they are full.
+func (c *LatencyConfig) bytes() int {
+	keys := 2 * c.Keys * (int(unsafe.Sizeof(secondEntry[baseline.Key, latencySecond]{})) + 16)
+	return keys + c.Alarms*int(2*unsafe.Sizeof(rateAlarm[baseline.Key]{})+unsafe.Sizeof(tally.HLL{}))
 }
 
 // Costs implements Bounded.

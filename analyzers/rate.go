@@ -3,6 +3,7 @@ package analyzers
 import (
 	"fmt"
 	"time"
+	"unsafe"
 
 	"weir/analyzers/baseline"
 	"weir/analyzers/tally"
@@ -213,6 +214,27 @@ func (r *Rate) Finish(emit func(*Finding)) {
 
 // end is when what is being judged was known.
 func (r *Rate) end() int64 { return (r.tick + 1) * tally.Tick }
+
+// adjust implements adjustable. Floors count from the next second on; alarms that are open go on.
+func (r *Rate) adjust(cfg *Config) []string {
+	next := cfg.Rate
+	restart := fixed(r.cfg.Keys, &next.Keys, "rate.keys")
+	restart = append(restart, fixed(r.cfg.Pairs, &next.Pairs, "rate.pairs")...)
+	restart = append(restart, fixed(r.cfg.Alarms, &next.Alarms, "rate.alarms")...)
+	restart = append(restart, fixed(r.cfg.Hours, &next.Hours, "rate.hours")...)
+	r.cfg = next
+	return restart
+}
+
+// bytes is the memory of the tables when they are full.
+func (c *RateConfig) bytes() int {
+	keys := 2 * c.Keys * (int(unsafe.Sizeof(secondEntry[baseline.Key, rateLoad]{})) + 16)
+	pairs := 4 * c.Pairs * (int(unsafe.Sizeof(secondEntry[tally.PairKey, rateTalk]{})) + 16)
+	alarms := c.Alarms * int(unsafe.Sizeof(rateAlarm[baseline.Key]{})+unsafe.Sizeof(rateAlarm[sourceKey]{})+unsafe.Sizeof(steadyKey{}))
+	hours := c.Hours * int(unsafe.Sizeof(poolEntry[tally.PairKey, lastingSource]{}))
+	crowds := crowdServices * int(unsafe.Sizeof(poolEntry[tally.PairKey, tally.HLL]{}))
+	return keys + pairs + alarms + hours + crowds + int(unsafe.Sizeof(originCache{}))
+}
 
 // Costs implements Bounded.
 func (r *Rate) Costs() []Cost {

@@ -523,6 +523,21 @@ func poisoned(t *testing.T, days int, multiple float64) {
 	}
 }
 
+// TestRateReconfigure: a floor counts from the next second on.
+func TestRateReconfigure(t *testing.T) {
+	w := newRateLoads(t)
+	w.run(300, func(int) { w.serve(loadWeb, 2) })
+	w.run(20, func(int) { w.serve(loadWeb, 15) })
+	w.want()
+	cfg := Defaults()
+	cfg.Rate.ConnectionsPerSecond, cfg.Rate.Keys = 10, 100
+	if got := Reconfigure([]Analyzer{w.analyzer}, cfg); !slices.Equal(got, []string{"analyzers.rate.keys"}) {
+		t.Errorf("restart for %q", got)
+	}
+	w.run(20, func(int) { w.serve(loadWeb, 15) })
+	w.want("spike on 10.10.10.10:443")
+}
+
 // TestRateDeterminism: the same epochs give the same findings.
 func TestRateDeterminism(t *testing.T) {
 	play := func() []Finding {
