@@ -44,7 +44,9 @@ type cli struct {
 	Keys     keysCmd     `cmd:"" help:"Make, trust and list the keys that drops and commands are signed with."`
 	Bans     bansCmd     `cmd:"" help:"See, add, remove and approve drops; end all of them at once."`
 	Baseline baselineCmd `cmd:"" help:"See, keep, carry over and forget what was learned to be normal."`
+	Diff     diffCmd     `cmd:"" help:"Compare what two configurations make of the same captures."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
+	Explain  explainCmd  `cmd:"" help:"Tell an alert's whole arithmetic in words."`
 	Check    checkCmd    `cmd:"" help:"Check a configuration and say what it takes."`
 	Generate generateCmd `cmd:"" help:"Make a capture of a site with attacks in it, to rehearse with."`
 	Score    scoreCmd    `cmd:"" help:"Compare alerts with what is true in a generated capture."`
