@@ -55,7 +55,7 @@ func (c *Config) Bytes() int {
 func All(cfg Config, site *Site) []Analyzer {
 	return []Analyzer{
 		NewScan(cfg.Scan),
-		NewFlood(cfg.Flood),
+		NewFlood(cfg.Flood, site),
 		NewFingerprint(cfg.Fingerprint, site),
 	}
 }

@@ -45,6 +45,8 @@ import (
 //
 // Score: 60 at the floor, 20 more for each factor of ten, at most the kind's cap.
 //
+// Below the floors victims are compared with what is normal for them: see flood_baseline.go.
+//
 // State: at most MaxVictims windows of each level, 1.9 kB each; see victims for what goes first. Cost: one pass.
 type Flood struct {
 	cfg      FloodConfig
@@ -66,6 +68,7 @@ type Flood struct {
 	last     int64                     // tick judged before this one
 	tails    []*floodTail
 	details  int // findings whose samples may still be analysed in this tick
+	base     floodBase
 }
 
 // FloodConfig holds the floors. Rates are sums over one second at one victim.
@@ -80,6 +83,7 @@ type FloodConfig struct {
 	SlowConnections        uint64        `yaml:"slow_connections"`              // of one service, each below 100 B/s for 30 s, as decode/conn counts them
 	AmplificationPorts     []uint16      `yaml:"amplification_ports"`           // UDP source ports of known reflectors
 	OneWayPorts            []uint16      `yaml:"one_way_ports"`                 // UDP services that never answer; their floors are ten times as high
+	BaselinePercent        uint64        `yaml:"baseline_percent"`              // of the floors of syn, udp, icmp, ack and rst, from which a victim is compared with its baseline
 	MaxVictims             int           `yaml:"max_victims"`                   // tracked services, hosts and prefixes, each; 1.9 kB each
 	MaxNormals             int           `yaml:"max_normals"`                   // hosts whose normal headers are kept; 20 kB each
 	Quiet                  time.Duration `yaml:"quiet"`                         // after which an alert closes
@@ -95,6 +99,7 @@ type FloodConfig struct {
 //     1,000 packets/s and 10 Mbit/s; 100 Mbit/s fills a small uplink.
 //   - 300 answers a second: late answers are as rare as lost questions; 10 Mbit/s of them are some 800 full packets.
 //   - 50 slow connections: a fifth of the 256 that Apache's prefork module serves at once by default (MaxRequestWorkers).
+//   - A tenth of a floor, 50 half-open handshakes or 500 packets a second, is what retries and lost answers rarely make.
 //   - Quiet: pulsing attacks pause for seconds.
 func DefaultFlood() FloodConfig {
 	return FloodConfig{
@@ -114,10 +119,11 @@ func DefaultFlood() FloodConfig {
 			3702, 4500, 5093, 5351, 5353, 5683, 10001, 10074, 11211, 27015, 32414, 33848, 37810, 41794, 47808,
 		},
 		// SNMP traps, syslog, NetFlow, IPFIX, sFlow, statsd, RTP.
-		OneWayPorts: []uint16{162, 514, 2055, 4739, 5004, 6343, 8125, 9995, 9996},
-		MaxVictims:  8192,
-		MaxNormals:  1024,
-		Quiet:       30 * time.Second,
+		OneWayPorts:     []uint16{162, 514, 2055, 4739, 5004, 6343, 8125, 9995, 9996},
+		BaselinePercent: 10,
+		MaxVictims:      8192,
+		MaxNormals:      1024,
+		Quiet:           30 * time.Second,
 	}
 }
 
@@ -136,6 +142,7 @@ func (c *FloodConfig) Check() error {
 		{"amplification_per_second", c.AmplificationPerSecond, 1e12},
 		{"amplification_bits_per_second", c.AmplificationBits, 1e15},
 		{"slow_connections", c.SlowConnections, 1e12},
+		{"baseline_percent", c.BaselinePercent, 100},
 		{"max_victims", uint64(max(c.MaxVictims, 0)), 1 << 20},
 		{"max_normals", uint64(max(c.MaxNormals, 0)), 1 << 16},
 	} {
@@ -149,8 +156,8 @@ func (c *FloodConfig) Check() error {
 	return nil
 }
 
-// NewFlood returns a Flood. It panics if cfg.Check fails.
-func NewFlood(cfg FloodConfig) *Flood {
+// NewFlood returns a Flood. It panics if cfg.Check fails. Without a site nothing is compared with baselines.
+func NewFlood(cfg FloodConfig, site *Site) *Flood {
 	if err := cfg.Check(); err != nil {
 		panic(err)
 	}
@@ -161,6 +168,7 @@ func NewFlood(cfg FloodConfig) *Flood {
 		normal:   newNormals(cfg.MaxNormals),
 		started:  never,
 		last:     never,
+		base:     floodBase{site: site, seconds: newSeconds[floodKey, floodSecond](maxFloodKeys)},
 	}
 	f.set(&cfg)
 	return f
@@ -195,6 +203,7 @@ func (f *Flood) Judge(e *tally.Epoch, emit func(*Finding)) {
 	for _, t := range []*victims{&f.services, &f.hosts, &f.prefixes} {
 		t.end(e.Tick, max(f.quietTicks(), 2*int64(conn.SlowEvery)/tally.Tick), f.strength)
 	}
+	f.watch(e)
 	f.tellTails(false)
 	f.learn(e)
 	f.last = e.Tick

@@ -73,6 +73,7 @@ func (f *Flood) tellTails(all bool) {
 func (f *Flood) Finish(emit func(*Finding)) {
 	if f.epoch != nil {
 		f.emit = emit
+		f.base.seconds.flush(f.compare)
 		f.tellTails(true)
 	}
 }

@@ -29,7 +29,7 @@ type river struct {
 }
 
 func newRiver(t *testing.T) *river {
-	return &river{t: t, flood: NewFlood(DefaultFlood()), tick: floodStart, epoch: &tally.Epoch{}, random: rand.New(rand.NewPCG(1, 2))}
+	return &river{t: t, flood: NewFlood(DefaultFlood(), nil), tick: floodStart, epoch: &tally.Epoch{}, random: rand.New(rand.NewPCG(1, 2))}
 }
 
 // to returns a service's entry in the tick that is being made.

@@ -77,7 +77,7 @@ func TestFloodBounds(t *testing.T) {
 	}
 	cfg := DefaultFlood()
 	cfg.MaxVictims = 256
-	f := NewFlood(cfg)
+	f := NewFlood(cfg, nil)
 	e := &tally.Epoch{}
 	for i := range 1 << 20 { // 4,096 prefixes of 256 hosts, each host with a few handshakes
 		e.Services = append(e.Services, tally.Service{
@@ -168,7 +168,7 @@ func TestFloodConfigCheck(t *testing.T) {
 func BenchmarkFloodJudge(b *testing.B) {
 	for name, syns := range map[string]uint32{"idle": 1, "active": 2} {
 		b.Run(name, func(b *testing.B) {
-			f := NewFlood(DefaultFlood())
+			f := NewFlood(DefaultFlood(), nil)
 			e := &tally.Epoch{}
 			for i := range 100_000 {
 				s := tally.Service{Key: tally.ServiceKey{Addr: decode.Addr{Lo: 0xffff_1400_0000 + uint64(i/4*3)}, Ver: 4, Proto: protoTCP, Port: uint16(i % 4)}}
@@ -190,7 +190,7 @@ func FuzzFloodJudge(f *testing.F) {
 	f.Add(uint64(2), int64(17e9), byte(200))
 	f.Fuzz(func(t *testing.T, seed uint64, tick int64, size byte) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		flood := NewFlood(DefaultFlood())
+		flood := NewFlood(DefaultFlood(), nil)
 		e := &tally.Epoch{Tick: max(min(tick, 1<<33), 0)}
 		said := map[string]int64{}
 		for range 30 {

@@ -189,7 +189,7 @@ func (w *Weird) score(k *weirdKey, c *weirdCase) int {
 	r, n := &weirdRules[k.kind], c.sum()
 	score := r.score
 	switch {
-	case k.kind == weirdTTL && n >= 10*r.need:
+	case k.kind == weirdTTL && n >= 10*r.need && !w.site.Scanning(k.who.Netip(k.ver), w.now):
 		score = 30
 	case r.repeated == 0 || n < r.repeated || c.last-c.first < r.lasting:
 	case k.who == decode.Addr{} || w.toldByOthers(k, c):

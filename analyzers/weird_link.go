@@ -268,6 +268,7 @@ func (w *Weird) tellStorm(s *arpStorm) {
 type announcers struct {
 	list []announcer
 	lost uint64
+	many int64 // ns: more than are named were told
 }
 
 type announcer struct {
@@ -304,9 +305,38 @@ func (w *Weird) judgeAnnouncer(all *announcers, a *announcer) {
 	if slices.Contains(listed, a.addr.Netip(a.ver)) {
 		return
 	}
-	if score, need := w.rogue(all, a, len(listed) > 0); score > 0 {
-		w.tellRogue(kind, a, score, need)
+	score, need := w.rogue(all, a, len(listed) > 0)
+	if score == 0 {
+		return
 	}
+	if a.told == never && all.count(w.now-int64(w.cfg.Quiet)) >= maxWeird {
+		a.fresh = 0
+		w.tellMany(kind, all)
+		return
+	}
+	w.tellRogue(kind, a, score, need)
+}
+
+// count is how many were told since a time.
+func (l *announcers) count(since int64) (n int) {
+	for i := range l.list {
+		if l.list[i].told > since {
+			n++
+		}
+	}
+	return n
+}
+
+// tellMany tells of more than are named.
+func (w *Weird) tellMany(kind string, all *announcers) {
+	if w.now-all.many < int64(time.Second) {
+		return
+	}
+	all.many = w.now
+	f := w.finding(kind, 45, w.now, 1)
+	f.Why = []Measure{{Name: "named", Value: maxWeird, Unit: "addresses", Threshold: maxWeird}}
+	f.Summary = fmt.Sprintf("More than %d addresses do what %s says of those that are named.", maxWeird, kind)
+	w.emit(f)
 }
 
 // tellAnnouncers tells what came since findings that are as old as that.
@@ -345,9 +375,11 @@ func (l *announcers) at(addr decode.Addr, ver uint8, now int64) *announcer {
 func (w *Weird) rogue(all *announcers, a *announcer, listed bool) (score int, need uint64) {
 	learn := int64(w.cfg.Learn)
 	young := w.now-w.site.Baseline.Since() < learn
-	rival := slices.ContainsFunc(all.list, func(o announcer) bool { // another that was there before
-		return o.addr != a.addr && o.first < a.first && a.last-o.last < int64(10*time.Minute)
-	})
+	rival := false // another that was there before, or in the same tick of a lesser address
+	for i := range all.list {
+		o := &all.list[i]
+		rival = rival || o != a && (o.first < a.first || o.first == a.first && o.addr.Less(a.addr)) && a.last-o.last < int64(10*time.Minute)
+	}
 	switch {
 	case listed && a.n >= rogueListed:
 		return 60, rogueListed
