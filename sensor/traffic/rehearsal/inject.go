@@ -18,6 +18,7 @@ import (
 // Networks of the lab that the captures were recorded in (pcaps/lab.sh).
 var (
 	labInside  = netip.MustParsePrefix("10.20.0.0/24")
+	labGateway = netip.MustParseAddr("10.20.0.1") // the site's has the same number
 	labInside6 = netip.MustParsePrefix("fd00:20::/64")
 	labOutside = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("192.0.2.0/24")}
 	labSix     = []netip.Prefix{netip.MustParsePrefix("2001:db8:51::/48"), netip.MustParsePrefix("2001:db8:66::/48")}
@@ -84,7 +85,7 @@ func kinds() (list [][]int) {
 // place gives a recipe a time within a part that begins at from, and addresses. It is nil where the capture would not end before
 // the site does.
 func (g *generator) place(r *rand.Rand, k *recipe, from, part int64) (*attack, error) {
-	frames, err := load(k.capture)
+	frames, err := k.frames()
 	if err != nil {
 		return nil, err
 	}
@@ -140,13 +141,11 @@ func (g *generator) address(r *rand.Rand, a *attack) {
 		}
 	}
 	for _, p := range []string{a.recipe.victim, a.recipe.subject} {
-		old := labAddr(p)
-		if !labInside.Contains(old) && !labInside6.Contains(old) {
-			continue
-		}
-		if p == a.recipe.subject {
+		switch old := labAddr(p); {
+		case !labInside.Contains(old) && !labInside6.Contains(old) || old == labGateway:
+		case p == a.recipe.subject && old != labAddr(labVictim):
 			host(old, pick(r, g.workstations))
-		} else {
+		default:
 			host(old, server)
 		}
 	}
@@ -208,7 +207,7 @@ func (g *generator) play(a *attack) task {
 	i := 0
 	return func(now int64) int64 {
 		if frames == nil {
-			frames, _ = load(a.recipe.capture) // was read before
+			frames, _ = a.recipe.frames() // was read before
 		}
 		f := &frames[i]
 		b := slices.Clone(f.data)
@@ -234,20 +233,48 @@ func (a *attack) concerns(b []byte) bool {
 		}
 		return x == a.marks
 	}
+	src, dst := ends(b)
+	return within(src) || within(dst)
+}
+
+// ends are the addresses of a frame; invalid ones of what is neither IP nor ARP.
+func ends(b []byte) (src, dst netip.Addr) {
+	if len(b) < ethernetHeader {
+		return src, dst
+	}
 	switch p := b[ethernetHeader:]; binary.BigEndian.Uint16(b[12:]) {
 	case etherIPv4:
-		return len(p) >= 20 && (within(netip.AddrFrom4([4]byte(p[12:]))) || within(netip.AddrFrom4([4]byte(p[16:]))))
+		if len(p) >= 20 {
+			return netip.AddrFrom4([4]byte(p[12:])), netip.AddrFrom4([4]byte(p[16:]))
+		}
 	case etherIPv6:
-		return len(p) >= 40 && (within(netip.AddrFrom16([16]byte(p[8:]))) || within(netip.AddrFrom16([16]byte(p[24:]))))
+		if len(p) >= 40 {
+			return netip.AddrFrom16([16]byte(p[8:])), netip.AddrFrom16([16]byte(p[24:]))
+		}
 	case etherARP:
-		return len(p) >= 28 && (within(netip.AddrFrom4([4]byte(p[14:]))) || within(netip.AddrFrom4([4]byte(p[24:]))))
+		if len(p) >= 28 {
+			return netip.AddrFrom4([4]byte(p[14:])), netip.AddrFrom4([4]byte(p[24:]))
+		}
 	}
-	return false
+	return src, dst
 }
 
 // raw writes a frame as it is.
 func (w *writer) raw(at int64, b []byte, cut int) {
 	w.write(at, append(append(w.buf[:0], make([]byte, record)...), b...), cut)
+}
+
+// frames are those of a recipe's capture that are the attack.
+func (k *recipe) frames() ([]frame, error) {
+	list, err := load(k.capture)
+	if err != nil || k.only == "" {
+		return list, err
+	}
+	who := netip.MustParsePrefix(k.only)
+	return slices.DeleteFunc(list, func(f frame) bool {
+		src, dst := ends(f.data)
+		return !who.Contains(src) && !who.Contains(dst)
+	}), nil
 }
 
 // frame is one of a capture.

@@ -136,8 +136,16 @@ func (g *generator) databases() {
 		from, to *host
 		port     uint16
 	}{
-		{g.app, g.postgres, 5432}, {g.wiki, g.postgres, 5432}, {g.webs[0], g.mysql, 3306}, {g.webs[1], g.mysql, 3306}, {g.webs[2], g.mysql, 3306},
-		{g.app, g.mssql, 1433}, {g.webs[0], g.cache, 6379}, {g.chat, g.cache, 6379}, {g.git, g.postgres, 5432}, {g.builds, g.git, 443},
+		{g.app, g.postgres, 5432},
+		{g.wiki, g.postgres, 5432},
+		{g.webs[0], g.mysql, 3306},
+		{g.webs[1], g.mysql, 3306},
+		{g.webs[2], g.mysql, 3306},
+		{g.app, g.mssql, 1433},
+		{g.webs[0], g.cache, 6379},
+		{g.chat, g.cache, 6379},
+		{g.git, g.postgres, 5432},
+		{g.builds, g.git, 443},
 	} {
 		g.every(time.Hour, time.Minute, func(now int64) {
 			t := g.dial(now, c.from, c.to, c.port)

@@ -21,14 +21,17 @@ type recipe struct {
 	parties  []string // others who take part: prefixes
 	at       string   // name of the server that takes the victim's place; "": any
 	others   []string // who takes the places of further hosts, as "10.20.0.53=dns1"
+	only     string   // of the capture, the packets of this network are the attack; "": all of them
 	stretch  float64  // how many times longer it may take without becoming another attack; 0: as recorded
 }
 
 // Hosts of the lab.
 const (
 	labAttacker = "198.51.100.23"
+	labInsider  = "10.20.0.66"
 	labFlooder  = "203.0.113.66"
 	labVictim   = "10.20.0.10"
+	labOnly     = labFlooder + "/32"
 	labNetwork  = "10.20.0.0/24"
 )
 
@@ -61,7 +64,7 @@ var recipes = []recipe{
 	{capture: "scan/nmap-udp", analyzer: "scan", kind: "udp", subject: labAttacker, victim: labVictim, tool: "nmap -sU", stretch: 10},
 	{capture: "scan/nmap-udp-horizontal", analyzer: "scan", kind: "udp", subject: labAttacker, victim: labNetwork, tool: "nmap -sU", stretch: 5},
 	{capture: "scan/ping-sweep", analyzer: "scan", kind: "icmp_sweep", subject: labAttacker, victim: labNetwork, tool: "nmap -sn", stretch: 10},
-	{capture: "scan/arp-sweep", analyzer: "scan", kind: "arp_sweep", subject: "10.20.0.66", victim: labNetwork, tool: "nmap -sn -PR", stretch: 5},
+	{capture: "scan/arp-sweep", analyzer: "scan", kind: "arp_sweep", subject: labInsider, victim: labNetwork, tool: "nmap -sn -PR", stretch: 5},
 	{
 		capture: "scan/distributed", analyzer: "scan", kind: "distributed", victim: labNetwork, tool: "masscan --shard",
 		also: sweeps, parties: []string{"203.0.113.96/27"},

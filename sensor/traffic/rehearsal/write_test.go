@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/rand/v2"
-	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
@@ -261,16 +260,6 @@ func TestTruth(t *testing.T) {
 	if f, err := truth.Read(&text); err != nil || len(f.Attacks) != 6 {
 		t.Errorf("the truth cannot be read: %v", err)
 	}
-}
-
-func ends(b []byte) (src, dst netip.Addr) {
-	switch p := b[ethernetHeader:]; binary.BigEndian.Uint16(b[12:]) {
-	case etherIPv4:
-		src, dst = netip.AddrFrom4([4]byte(p[12:])), netip.AddrFrom4([4]byte(p[16:]))
-	case etherIPv6:
-		src, dst = netip.AddrFrom16([16]byte(p[8:])), netip.AddrFrom16([16]byte(p[24:]))
-	}
-	return src, dst
 }
 
 // TestHours holds the profile: the middle of a working morning has many times the traffic of the small hours and of Sunday.

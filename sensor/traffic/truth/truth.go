@@ -77,7 +77,7 @@ func Read(r io.Reader) (*File, error) {
 	f := new(File)
 	n := 0
 	err := lines(r, func(at int, line []byte) error {
-		if n = n + 1; n == 1 {
+		if n++; n == 1 {
 			return f.first(line)
 		}
 		var a Attack
