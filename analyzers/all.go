@@ -57,5 +57,9 @@ func All(cfg Config, site *Site) []Analyzer {
 		NewScan(cfg.Scan),
 		NewFlood(cfg.Flood, site),
 		NewFingerprint(cfg.Fingerprint, site),
+		NewDNS(cfg.DNS, site),
+		NewTunnel(cfg.Tunnel, site),
+		NewExfil(cfg.Exfil, site),
+		NewBeacon(cfg.Beacon, site),
 	}
 }

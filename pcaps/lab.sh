@@ -161,6 +161,20 @@ resolver() {
 	sleep 1
 }
 
+# ssh_server HOST: sshd on port 22 for $tmp/key, which is made.
+ssh_server() {
+	local d="$tmp/ssh-$1"
+	mkdir -p "$d" /run/sshd
+	chmod 755 "$tmp" "$d"
+	[ -f "$tmp/key" ] || ssh-keygen -q -t ed25519 -N '' -f "$tmp/key"
+	ssh-keygen -q -t ed25519 -N '' -f "$d/host"
+	cp "$tmp/key.pub" "$d/authorized"
+	printf '%s\n' "HostKey $d/host" "AuthorizedKeysFile $d/authorized" "PidFile $d/pid" "StrictModes no" "PermitRootLogin yes" \
+		"UsePAM no" "Subsystem sftp internal-sftp" >"$d/conf"
+	ip netns exec "$net-$1" /usr/sbin/sshd -D -f "$d/conf" &
+	sleep 0.5
+}
+
 # record HOST DEVICE TCPDUMP_ARGUMENT...: start recording. The mirror is
 # "record router wan".
 record() {
@@ -187,6 +201,15 @@ keep() {
 	else
 		cp "$1" "$case_dir/in.pcap"
 	fi
+}
+
+# hours: stop a recording of event time that hours.py played, and keep it.
+hours() {
+	sleep 0.5
+	kill $tcpdump_pid; wait $tcpdump_pid || true
+	/usr/bin/python3 "$pcaps_dir/hours.py" "$tmp/in.pcap" "$tmp/moments" "$tmp/out.pcap"
+	keep "$tmp/out.pcap"
+	grep -E 'captured|dropped by kernel' "$tmp/tcpdump.log" >&2
 }
 
 lab_end() {

@@ -126,6 +126,8 @@ func (u *Unproven) UnmarshalText(b []byte) error {
 // A /24 and a /48 are what one site has. Four dropped addresses of one /64 are one host that changes its address (RFC
 // 8981), so the /64 goes; in a /24 they may be neighbours, so nothing is widened there.
 //
+// dns, tunnel, exfil and beacon accuse hosts of one's own: to cut one off is for people, or for a rule of theirs.
+//
 // One hundred drops a second is what the alert manager lets through of one analyzer. 5 % of the peers of an hour is the
 // most harm that a mistake may do before a human looks; below fifty peers a share says nothing.
 func Defaults() Config {
@@ -134,6 +136,10 @@ func Defaults() Config {
 		Rules: []Rule{
 			{Kind: "scan.arp_sweep", Severity: Threshold{Never: true}},
 			{Kind: "fingerprint", Severity: Threshold{Severity: alert.High}},
+			{Kind: "dns", Severity: Threshold{Never: true}},
+			{Kind: "tunnel", Severity: Threshold{Never: true}},
+			{Kind: "exfil", Severity: Threshold{Never: true}},
+			{Kind: "beacon", Severity: Threshold{Never: true}},
 		},
 		Unproven: UnprovenLimitNew, UnprovenRate: 10, Signatures: true, ServiceRate: 200,
 		Canary: 30 * time.Second, Strikes: []time.Duration{10 * time.Minute, 30 * time.Minute, 2 * time.Hour, 24 * time.Hour},
