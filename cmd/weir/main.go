@@ -50,6 +50,7 @@ type cli struct {
 	Check    checkCmd    `cmd:"" help:"Check a configuration and say what it takes."`
 	Generate generateCmd `cmd:"" help:"Make a capture of a site with attacks in it, to rehearse with."`
 	Score    scoreCmd    `cmd:"" help:"Compare alerts with what is true in a generated capture."`
+	Tune     tuneCmd     `cmd:"" help:"Propose thresholds from normal traffic."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
