@@ -50,7 +50,6 @@ type opening struct {
 	hash   uint64 // of the connection; 0 a free place
 	last   int64
 	kind   hello.Kind
-	via    bool // client is whom a proxy named
 	side   [2]stream
 	client decode.Addr // of the newest request
 	proxy  decode.Addr

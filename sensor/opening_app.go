@@ -38,7 +38,7 @@ const maxPipelined = 8
 func (o *openings) opens(e *opening, s *stream, w *seen, b []byte) {
 	switch e.kind {
 	case hello.KindTLS:
-		o.tls(e, s, w, b)
+		o.tls(s, w, b)
 	case hello.KindSSH:
 		o.sshBegins(s, w, b)
 	case hello.KindHTTP:
@@ -67,7 +67,7 @@ func (o *openings) finish(s *stream) {
 }
 
 // tls reads a hello of either side.
-func (o *openings) tls(e *opening, s *stream, w *seen, b []byte) {
+func (o *openings) tls(s *stream, w *seen, b []byte) {
 	r := &o.read
 	if w.side == 0 {
 		st, want := r.client.Parse(b)
