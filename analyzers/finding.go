@@ -50,6 +50,7 @@ type Finding struct {
 	Attack     []string // MITRE ATT&CK ids
 	Signature  *Signature
 	Notes      []string // what limits the evidence: one-way view, sample only, …
+	Print      string   // of the subject, as a name; "" if it is not known or says nothing
 }
 
 // Measure is one number of a decision.
@@ -60,6 +61,9 @@ type Measure struct {
 	Threshold float64
 	Baseline  *Baseline
 	Window    int64 // ns, 0: since the start of the evidence
+
+	Alert string // id of the alert that it is of; only in incidents
+	Time  int64  // ns: likewise, when that alert's evidence began
 }
 
 // Baseline is what a measure was compared with.

@@ -79,6 +79,7 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 	j.alerts.Observe(&e.Link, j.view.OneWay(), e.End())
 	if site := j.e.cfg.Site; site != nil {
 		site.Begin(e.End())
+		j.alerts.SetNetworks(site.Networks)
 	}
 	if !e.Empty() || tick <= j.last+silence {
 		for _, a := range j.e.cfg.Analyzers {

@@ -3,10 +3,13 @@
 package context
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
+	"time"
 
 	"github.com/gaissmai/bart"
 )
@@ -20,12 +23,22 @@ type Config struct {
 	Never             []Prefix     `yaml:"never"`              // never dropped, never limited
 	Lists             []ListConfig `yaml:"lists"`              // prefix lists in files, by name
 	Origins           []string     `yaml:"origins"`            // databases (.mmdb) that tell ASN and country
+
+	Names    map[string]string `yaml:"names"`    // of networks, by prefix or address: alerts tell them
+	Services map[string]string `yaml:"services"` // names of services, by "8443", "5514/udp" or "10.20.0.10:9000/tcp"
+	Refresh  time.Duration     `yaml:"refresh"`  // how often lists that have a URL are asked for
 }
 
-// ListConfig names a file of prefixes.
+// Defaults are the networks of a site that nobody described.
+func Defaults() Config {
+	return Config{Names: map[string]string{}, Services: map[string]string{}, Refresh: time.Hour}
+}
+
+// ListConfig names prefixes in a file, or at a URL.
 type ListConfig struct {
 	Name   string `yaml:"name"`
 	File   string `yaml:"file"`
+	URL    string `yaml:"url"`    // in place of a file: http or https, a mirror of one's own rather than the origin
 	Format Format `yaml:"format"` // plain, csv or drop
 	Never  bool   `yaml:"never"`  // its prefixes are never dropped, like Config.Never
 }
@@ -41,8 +54,10 @@ func (c *Config) Check() error {
 	seen := map[string]bool{}
 	for _, l := range c.Lists {
 		switch {
-		case l.Name == "" || l.File == "":
-			return errors.New("networks: a list needs name and file")
+		case l.Name == "" || (l.File == "") == (l.URL == ""):
+			return errors.New("networks: a list needs a name, and either file or url")
+		case l.URL != "" && !isWeb(l.URL):
+			return fmt.Errorf("networks: list %q: %q is no http or https URL", l.Name, l.URL)
 		case seen[l.Name]:
 			return fmt.Errorf("networks: two lists have the name %q", l.Name)
 		case l.Format >= formatCount:
@@ -50,8 +65,20 @@ func (c *Config) Check() error {
 		}
 		seen[l.Name] = true
 	}
-	return nil
+	if c.Refresh != 0 && (c.Refresh < time.Minute || c.Refresh > 30*24*time.Hour) {
+		return fmt.Errorf("networks: refresh is %v, must be 1m to 720h", c.Refresh)
+	}
+	_, err := newNamed(c)
+	return err
 }
+
+func isWeb(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+// Source is where a list is read from, for a message.
+func (l *ListConfig) Source() string { return cmp.Or(l.File, l.URL) }
 
 // Host is what a running host knows of itself, from the kernel and its connections. It changes while a process runs.
 type Host struct {
@@ -100,11 +127,16 @@ type Networks struct {
 	fixed  [RoleCount][]netip.Prefix // of the configuration, to add a host's to
 	lists  []*List
 	origin Origin
+	names  *named
 }
 
 // New makes Networks of a configuration that was checked, and the lists that were read for it.
 func New(cfg Config, lists []*List, origin Origin) *Networks {
 	n := &Networks{lists: lists, origin: origin}
+	n.names, _ = newNamed(&cfg)
+	if n.names == nil {
+		n.names = &named{}
+	}
 	inside := cfg.Inside
 	if len(inside) == 0 {
 		inside = privatePrefixes()

@@ -228,7 +228,7 @@ func TestConfigErrors(t *testing.T) {
 		"never: [example.org]":                            "no address and no prefix",
 		"never: [\"fe80::1%eth0\"]":                       "has a zone",
 		"never: [10.0.0.0/33]":                            "is no prefix",
-		"lists: [{name: a}]":                              "needs name and file",
+		"lists: [{name: a}]":                              "needs a name, and either file or url",
 		"lists: [{name: a, file: b, format: xml}]":        "is no format of a list",
 		"lists: [{name: a, file: b}, {name: a, file: c}]": "two lists have the name",
 	} {

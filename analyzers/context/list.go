@@ -64,17 +64,17 @@ func ReadList(cfg ListConfig, r io.Reader) (*List, error) {
 	for ; lines.Scan(); n++ {
 		p, ok, err := parseLine(lines.Text(), cfg.Format, n == 1)
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", cfg.File, n, err)
+			return nil, fmt.Errorf("%s:%d: %w", cfg.Source(), n, err)
 		}
 		if !ok {
 			continue
 		}
 		if l.table.Insert(p); l.table.Size() > MaxListed {
-			return nil, fmt.Errorf("%s:%d: more than %d prefixes", cfg.File, n, MaxListed)
+			return nil, fmt.Errorf("%s:%d: more than %d prefixes", cfg.Source(), n, MaxListed)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", cfg.File, n, err)
+		return nil, fmt.Errorf("%s:%d: %w", cfg.Source(), n, err)
 	}
 	return l, nil
 }

@@ -50,6 +50,7 @@ type config struct {
 	Analyzers   analyzers.Config   `yaml:"analyzers"`
 	Baseline    baseline.Config    `yaml:"baseline"`
 	Alerts      alert.Config       `yaml:"alerts"`
+	Mutes       []alert.Mute       `yaml:"mutes"`
 	Networks    context.Config     `yaml:"networks"`
 	Policy      policy.Config      `yaml:"policy"`
 	Gate        enforce.Config     `yaml:"gate"`
@@ -82,6 +83,7 @@ func defaults() config {
 		Analyzers:   analyzers.Defaults(),
 		Baseline:    baseline.Defaults(),
 		Alerts:      alerts,
+		Networks:    context.Defaults(),
 		Policy:      policy.Defaults(),
 		Gate:        enforce.Defaults(),
 		NATS:        bus.Defaults(),
@@ -171,7 +173,8 @@ const (
 // check tells which setting cannot be.
 func (c *config) check() error {
 	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Baseline.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check(),
-		c.Networks.Check(), c.Policy.Check(), c.Gate.Check(), c.Policy.CheckLists(c.listNames()), c.checkOrigins()); err != nil {
+		c.Networks.Check(), c.Policy.Check(), c.Gate.Check(), c.Policy.CheckLists(c.listNames()), c.checkOrigins(),
+		alert.CheckMutes(c.Mutes, c.listNames(), len(c.Networks.Origins) > 0)); err != nil {
 		return err
 	}
 	if c.Site == "" {
@@ -281,7 +284,7 @@ func cores() int { return min(runtime.GOMAXPROCS(0), sensor.MaxWorkers) }
 // hash identifies the settings in alerts: 12 hex digits of the SHA-256 of the canonical form of those that decide what is
 // found.
 func (c *config) hash() (string, error) {
-	text, err := yaml.Marshal([]any{c.Filter, c.Privacy, c.Redact, c.Connections, c.Tally, c.Analyzers, c.Baseline, c.Networks, c.Alerts})
+	text, err := yaml.Marshal([]any{c.Filter, c.Privacy, c.Redact, c.Connections, c.Tally, c.Analyzers, c.Baseline, c.Networks, c.Alerts, c.Mutes})
 	if err != nil {
 		return "", err
 	}
@@ -309,7 +312,7 @@ func (c *config) engine(tables int, store *baseline.Store) (sensor.Config, error
 		Off: c.Privacy == "headers", RedactNames: c.Redact.Names, RedactAgents: c.Redact.Agents, Proxies: proxies(networks),
 	}
 	out := sensor.Config{Openings: openings, Conn: c.Connections, Tally: c.Tally, Alert: c.Alerts, Analyzers: analyzers.All(c.Analyzers, site), Site: site}
-	out.Alert.Hash = hash
+	out.Alert.Hash, out.Alert.Mutes = hash, c.Mutes
 	return out, nil
 }
 

@@ -83,8 +83,9 @@ func (s *sensing) reconfigure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	used := s.settings
-	used.Networks, used.Policy = next.Networks, next.Policy
+	used.Networks, used.Policy, used.Mutes = next.Networks, next.Policy, next.Mutes
 	used.Filter, used.Analyzers, used.Alerts, used.Log.Level = next.Filter, next.Analyzers, next.Alerts, next.Log.Level
+	used.Alerts.Incidents = s.settings.Alerts.Incidents // a restart
 	hash, err := used.hash()
 	if err != nil {
 		return err
@@ -98,7 +99,7 @@ func (s *sensing) reconfigure() error {
 	r.engine.Reconfigure(func(running []analyzers.Analyzer, alerts *alert.Manager) {
 		restart = append(restart, analyzers.Reconfigure(running, next.Analyzers)...)
 		cfg := next.Alerts
-		cfg.Sensor, cfg.Hash = used.sensorName(), hash
+		cfg.Sensor, cfg.Hash, cfg.Mutes = used.sensorName(), hash, next.Mutes
 		alerts.Reconfigure(cfg)
 	})
 	s.settings = used

@@ -47,7 +47,9 @@ type Alert struct {
 	Evidence    *Evidence  `json:"evidence,omitempty"`
 	Action      *Action    `json:"action,omitempty"`
 	Blocked     *Blocked   `json:"blocked,omitempty"`
-	Early       bool       `json:"-"` // closed before it was quiet, because the input ended or too many were open: nobody knows whether it is over
+	Incident    string     `json:"incident,omitempty"` // id of the newest incident that it is part of
+	Muted       *Muted     `json:"muted,omitempty"`    // by a rule: nobody acts on it
+	Early       bool       `json:"-"`                  // closed before it was quiet, because the input ended or too many were open: nobody knows whether it is over
 }
 
 // Party is a subject or a victim: an address, a prefix, or without both an autonomous system or a country.
@@ -59,6 +61,9 @@ type Party struct {
 	ASN        uint32       `json:"asn,omitempty"`
 	Country    string       `json:"country,omitempty"`
 	ReturnPath string       `json:"return_path,omitempty"` // of a subject: "proven" or "unproven"
+	Name       string       `json:"name,omitempty"`        // of its network, by networks.names
+	Service    string       `json:"service,omitempty"`     // of Port, by networks.services
+	Lists      []string     `json:"lists,omitempty"`       // of networks.lists that hold all of it
 }
 
 // String is the address or prefix, with the port where there is one; without either "AS64500" or "country DE".
@@ -88,6 +93,8 @@ type Measure struct {
 	Threshold float64   `json:"threshold,omitempty"` // none: the measure explains and did not decide
 	Baseline  *Baseline `json:"baseline,omitempty"`
 	Window    float64   `json:"window,omitempty"` // s; none: since the start of the evidence
+	Alert     string    `json:"alert,omitempty"`  // of an incident: id of the alert that it is the score of
+	Time      Time      `json:"time,omitempty"`   // likewise: when that alert's evidence began
 }
 
 // Baseline is what a measure was compared with.

@@ -65,7 +65,7 @@ func TestForm(t *testing.T) {
 // TestEveryFieldIsInTheDesign lists the fields that design.md names, and those that it does not.
 func TestEveryFieldIsInTheDesign(t *testing.T) {
 	design := "schema id rev state time sensor analyzer kind severity score confidence subject victim count first last why summary " +
-		"notes attack community_id signature loss config evidence action blocked" // notes, signature and blocked are ours
+		"notes attack community_id signature loss config evidence action blocked incident muted" // notes, signature and the last three are ours
 	if got := strings.Join(fieldNames, " "); got != design {
 		t.Errorf("fields %s\nwant   %s", got, design)
 	}

@@ -18,7 +18,8 @@ import (
 type key struct {
 	analyzer, kind  string
 	subject, victim party
-	folded          bool // stands for all that were too many
+	join            string // of incidents: what its alerts have in common besides the parties
+	folded          bool   // stands for all that were too many
 }
 
 // party is the identity of a Party; what may change while an alert lasts is not in it.
@@ -40,7 +41,7 @@ func keyOf(f *analyzers.Finding) key {
 
 func (k *key) compare(o *key) int {
 	return cmp.Or(strings.Compare(k.analyzer, o.analyzer), strings.Compare(k.kind, o.kind),
-		k.subject.compare(o.subject), k.victim.compare(o.victim), cmp.Compare(len(k.fold()), len(o.fold())))
+		k.subject.compare(o.subject), k.victim.compare(o.victim), strings.Compare(k.join, o.join), cmp.Compare(len(k.fold()), len(o.fold())))
 }
 
 func (p party) compare(o party) int {
@@ -58,6 +59,9 @@ func (k *key) fold() string {
 // id is the identity of an alert of this key that opens at time t.
 func (k *key) id(t int64) string {
 	text := fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%s\x00%d", k.analyzer, k.kind, k.subject, k.victim, k.fold(), t/tally.Tick)
+	if k.join != "" {
+		text += "\x00" + k.join
+	}
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:8])
 }
@@ -98,6 +102,27 @@ func public(p *analyzers.Party) *Party {
 	return out
 }
 
+// party is the alert form of a party, with what the site knows of it.
+func (m *Manager) party(p *analyzers.Party) *Party {
+	out := public(p)
+	n := m.networks
+	if out == nil || n == nil || !p.Prefix.IsValid() {
+		return out
+	}
+	if out.IP.IsValid() {
+		out.ASN, out.Country = n.Origin(out.IP)
+	}
+	out.Name, out.Service, out.Lists = n.Name(p.Prefix), n.Service(p.Prefix.Addr(), p.Proto, p.Port), n.Listed(p.Prefix)
+	return out
+}
+
+// unproven says of a subject that nothing proves its return path, unless something does.
+func (p *Party) unproven() {
+	if p != nil {
+		p.ReturnPath = cmp.Or(p.ReturnPath, "unproven")
+	}
+}
+
 // describe takes the numbers and words of a finding over into an alert.
 func (a *Alert) describe(f *analyzers.Finding) {
 	a.Score = max(0, min(f.Score, 100))
@@ -105,7 +130,7 @@ func (a *Alert) describe(f *analyzers.Finding) {
 	a.Why = make([]Measure, len(f.Why))
 	for i := range f.Why {
 		m := &f.Why[i]
-		a.Why[i] = Measure{Name: m.Name, Value: round(m.Value), Unit: m.Unit, Threshold: round(m.Threshold), Window: round(float64(m.Window) / 1e9)}
+		a.Why[i] = Measure{Name: m.Name, Value: round(m.Value), Unit: m.Unit, Threshold: round(m.Threshold), Window: round(float64(m.Window) / 1e9), Alert: m.Alert, Time: Time(m.Time)}
 		if b := m.Baseline; b != nil {
 			a.Why[i].Baseline = &Baseline{round(b.Mean), round(b.Stddev), b.N}
 		}

@@ -121,6 +121,8 @@ type ecsWeir struct {
 	Evidence   *Evidence  `json:"evidence,omitempty"`
 	Action     *Action    `json:"action,omitempty"`
 	Blocked    *Blocked   `json:"blocked,omitempty"`
+	Incident   string     `json:"incident,omitempty"`
+	Muted      *Muted     `json:"muted,omitempty"`
 }
 
 // AppendECS appends the revision as a document of the Elastic Common Schema, newline included.
@@ -218,6 +220,7 @@ func (a *Alert) ecsWeir() ecsWeir {
 		Schema: a.Schema, ID: a.ID, Rev: a.Rev, State: a.State, Severity: a.Severity, Confidence: a.Confidence, Subject: a.Subject, Victim: a.Victim,
 		Count: signed(a.Count), Why: make([]Measure, len(a.Why)), Notes: a.Notes, Signature: a.Signature,
 		Loss: Loss{Ratio: a.Loss.Ratio, OneWay: a.Loss.OneWay}, Config: a.Config, Evidence: a.Evidence, Action: a.Action,
+		Incident: a.Incident, Muted: a.Muted,
 	}
 	for i, m := range a.Why {
 		m.Value, m.Threshold, m.Window = float(m.Value), float(m.Threshold), float(m.Window)

@@ -51,6 +51,12 @@ var rules = map[string]map[string]rule{
 		"slow":          {1900209, "tcp", "many connections that hardly move"},
 		"multi":         {1900210, "", "several floods at one victim"},
 	},
+	"incident": {
+		"":           {1900900, "", "incident"},
+		"campaign":   {1900901, "", "several stages of one subject"},
+		"compromise": {1900902, "", "a host was attacked and then acted"},
+		"crowd":      {1900903, "", "many subjects alike against one victim"},
+	},
 	"fingerprint": {
 		"":     {1900300, "", "fingerprint"},
 		"tool": {1900301, "tcp", "SYN of a scanning tool"},
@@ -253,6 +259,12 @@ func (a *Alert) eveMetadata() map[string][]string {
 		more("weir_blocked_packets", strconv.FormatUint(b.Packets, 10))
 		more("weir_blocked_bytes", strconv.FormatUint(b.Bytes, 10))
 	}
+	if a.Incident != "" {
+		more("weir_incident", a.Incident)
+	}
+	if a.Muted != nil {
+		more("weir_muted", a.Muted.Reason)
+	}
 	if a.Config != "" {
 		more("weir_config", a.Config)
 	}
@@ -267,6 +279,9 @@ func (m *Measure) String() string {
 	}
 	if m.Threshold != 0 {
 		s += " (threshold " + number(m.Threshold) + ")"
+	}
+	if m.Alert != "" {
+		s += " (alert " + m.Alert + ")"
 	}
 	return s
 }

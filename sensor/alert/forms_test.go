@@ -50,7 +50,7 @@ func goldens(t testing.TB) (all []*Alert) {
 	if err != nil || len(files) < 50 {
 		t.Fatalf("%d golden cases, %v", len(files), err)
 	}
-	for _, path := range files {
+	for _, path := range append(files, "testdata/incidents.jsonl") { // of TestIncidents: captures of days would be needed
 		f, err := os.Open(path)
 		if err != nil {
 			t.Fatal(err)
@@ -89,6 +89,7 @@ func TestRulesNeverChange(t *testing.T) {
 		"flood.": 1900200, "flood.syn": 1900201, "flood.udp": 1900202, "flood.icmp": 1900203, "flood.fragment": 1900204,
 		"flood.ack": 1900205, "flood.rst": 1900206, "flood.connection": 1900207, "flood.amplification": 1900208,
 		"flood.slow": 1900209, "flood.multi": 1900210, "fingerprint.": 1900300, "fingerprint.tool": 1900301,
+		"incident.": 1900900, "incident.campaign": 1900901, "incident.compromise": 1900902, "incident.crowd": 1900903,
 	}
 	seen := map[int]string{anyRule: ""}
 	for analyzer, kinds := range rules {

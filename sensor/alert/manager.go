@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"weir/analyzers"
+	"weir/analyzers/context"
 	"weir/analyzers/tally"
 )
 
@@ -16,10 +17,15 @@ type Config struct {
 	Hash    string `yaml:"-"`        // of the configuration, in every alert
 	MaxOpen int    `yaml:"max_open"` // alerts open at once; when full, the least severe and then oldest is closed early, or what is weaker than all folded
 	MaxNew  int    `yaml:"max_new"`  // new alerts of one analyzer and severity in a second of event time; what exceeds is folded into one a kind
+
+	Incidents bool   `yaml:"incidents"` // alerts that belong together are told as incidents; fixed at New
+	Mutes     []Mute `yaml:"-"`         // the section mutes
 }
 
 // Defaults are the settings of a sensor that nobody configured.
-func Defaults() Config { return Config{Sensor: "replay", MaxOpen: 10_000, MaxNew: 100} }
+func Defaults() Config {
+	return Config{Sensor: "replay", MaxOpen: 10_000, MaxNew: 100, Incidents: true}
+}
 
 // Check tells which setting cannot be.
 func (c *Config) Check() error {
@@ -41,28 +47,32 @@ type Stats struct {
 	Early    uint64 // closed early, because too many were open
 	Repeats  uint64 // findings that were added to an open alert
 	Folded   uint64 // findings that were folded, because their analyzer had too many new alerts
+	Muted    uint64 // alerts that a rule muted, at their opening or later
 }
 
 // Manager makes alerts of findings. Findings of the same analyzer, kind, subject and victim are one alert while they come
-// within Finding.Quiet of each other: opened at the first, updated only when the severity rises, closed Quiet after the
-// last. At the end of input what is still open is closed with the time of the input's end.
+// within Finding.Quiet of each other: opened at the first, updated only when the severity rises (and when a mute rule begins or ends to
+// concern it, or an incident has come to a further stage), closed Quiet after the last. At the end of input what is still open is closed with the time of the input's end.
 //
 // An alert's Count is the sum of its findings', or their highest where they are totals.
 //
 // Its memory is bounded by MaxOpen, the number of kinds, and what Advance has not fetched. Not safe for concurrent use.
 type Manager struct {
-	cfg      Config
-	stats    Stats
-	now      int64 // event time that was reached
-	alerts   map[key]*entry
-	byID     map[string]*entry
-	quiet    heap // by closing time
-	weakest  heap // by severity, then age; without those that fold
-	pending  []revision
-	losses   losses
-	budget   map[rank]int // new alerts in second
-	second   int64
-	sequence uint64
+	cfg       Config
+	stats     Stats
+	now       int64 // event time that was reached
+	alerts    map[key]*entry
+	byID      map[string]*entry
+	quiet     heap // by closing time
+	weakest   heap // by severity, then age; without those that fold
+	pending   []revision
+	losses    losses
+	budget    map[rank]int // new alerts in second
+	second    int64
+	sequence  uint64
+	rules     uint64 // counts changes of the mute rules, and of the networks that they ask
+	networks  *context.Networks
+	incidents *incidents // nil: none are told
 }
 
 // entry is an open alert.
@@ -80,6 +90,10 @@ type entry struct {
 	lost     lossSum // in all, a minute before it opened
 	oneWay   bool
 	at       [2]int // place in the heaps
+	muted    *Mute
+	rules    uint64  // that muted is by
+	member   *member // of incidents, from its first medium severity on
+	group    *group  // whose incident it is
 }
 
 // revision is an alert that waits for Advance.
@@ -105,6 +119,9 @@ func New(cfg Config) *Manager {
 			return cmp.Or(cmp.Compare(a.severity, b.severity), cmp.Compare(a.sequence, b.sequence)) < 0
 		}},
 	}
+	if cfg.Incidents {
+		m.incidents = newIncidents()
+	}
 	m.Reconfigure(cfg)
 	return m
 }
@@ -121,6 +138,15 @@ func (m *Manager) Reconfigure(cfg Config) {
 	cfg.Sensor = cmp.Or(cfg.Sensor, d.Sensor)
 	cfg.MaxOpen, cfg.MaxNew = cmp.Or(cfg.MaxOpen, d.MaxOpen), cmp.Or(cfg.MaxNew, d.MaxNew)
 	m.cfg = cfg
+	m.rules++
+}
+
+// SetNetworks says what the site knows of its addresses from now on: alerts tell it of their parties. Cheap if nothing has changed.
+func (m *Manager) SetNetworks(n *context.Networks) {
+	if n != m.networks {
+		m.networks = n
+		m.rules++
+	}
 }
 
 // Observe takes in what the link counted and lost in the tick that ends at now, before the findings of that tick: alerts tell
@@ -135,7 +161,14 @@ func (m *Manager) Add(f *analyzers.Finding) {
 	m.stats.Findings++
 	m.now = max(m.now, f.Time)
 	m.closeBefore(m.now)
-	k := keyOf(f)
+	before := len(m.pending)
+	if e := m.take(keyOf(f), f); e != nil {
+		m.join(e, f, before)
+	}
+}
+
+// take adds a finding to the alert of a key, which it opens if need be; nil: the finding was folded.
+func (m *Manager) take(k key, f *analyzers.Finding) *entry {
 	e := m.alerts[k]
 	switch {
 	case e != nil:
@@ -144,9 +177,10 @@ func (m *Manager) Add(f *analyzers.Finding) {
 		e = m.open(k, f)
 	default:
 		m.fold(f)
-		return
+		return nil
 	}
 	m.extend(e, f)
+	return e
 }
 
 // admit reports whether a finding may open an alert of its own, and makes room for it.
@@ -181,11 +215,9 @@ func (m *Manager) open(k key, f *analyzers.Finding) *entry {
 		Score: -1, First: Time(f.First), Last: Time(f.Last),
 	}
 	if !k.folded {
-		e.alert.Subject, e.alert.Victim = public(&f.Subject), public(&f.Victim)
+		e.alert.Subject, e.alert.Victim = m.party(&f.Subject), m.party(&f.Victim)
+		e.alert.Subject.unproven()
 		m.weakest.push(e)
-	}
-	if s := e.alert.Subject; s != nil {
-		s.ReturnPath = cmp.Or(s.ReturnPath, "unproven")
 	}
 	m.alerts[k], m.byID[e.alert.ID] = e, e
 	m.quiet.push(e)
@@ -225,8 +257,12 @@ func (m *Manager) extend(e *entry, f *analyzers.Finding) {
 	if f.Score >= a.Score {
 		a.describe(f)
 	}
-	if severity := SeverityOf(f.Score, f.MaxScore); a.Rev == 0 || severity > e.severity {
-		e.severity = severity
+	switched := m.mute(e)
+	if severity := SeverityOf(f.Score, f.MaxScore); a.Rev == 0 || switched || severity > e.severity {
+		if switched && e.muted != nil {
+			m.stats.Muted++
+		}
+		e.severity = max(e.severity, severity)
 		if !e.key.folded {
 			m.weakest.fix(e)
 		}
@@ -268,6 +304,7 @@ func (m *Manager) revise(e *entry, t int64, state State) {
 func (m *Manager) close(e *entry, t int64) {
 	delete(m.alerts, e.key)
 	delete(m.byID, e.alert.ID)
+	m.end(e)
 	m.quiet.remove(e)
 	if !e.key.folded {
 		m.weakest.remove(e)
