@@ -15,6 +15,7 @@ import (
 // All of them together stay below 5 MB (a test holds it): of the floods, the smaller ones.
 //
 //go:embed scan/*/in.pcap* fingerprint/*/in.pcap*
+//go:embed dns/*/in.pcap* tunnel/*/in.pcap* exfil/*/in.pcap* beacon/*/in.pcap*
 //go:embed flood/amplification-dns/in.pcap.zst flood/amplification-memcached/in.pcap.zst flood/amplification-ntp/in.pcap.zst
 //go:embed flood/syn-one-source/in.pcap.zst flood/syn-near-floor/in.pcap.zst flood/syn-ipv6/in.pcap.zst
 //go:embed flood/udp/in.pcap.zst flood/icmp/in.pcap.zst flood/slow-headers/in.pcap.zst flood/slow-read/in.pcap.zst

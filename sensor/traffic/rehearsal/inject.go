@@ -227,8 +227,11 @@ func (g *generator) play(a *attack) task {
 
 // concerns tells whether a frame is from or to the host whose packets are the attack.
 func (a *attack) concerns(b []byte) bool {
+	if a.truth.Subject == nil && a.truth.Victim == nil {
+		return true
+	}
 	within := func(x netip.Addr) bool {
-		if a.truth.Subject == nil && a.truth.Victim != nil {
+		if a.truth.Subject == nil {
 			return prefixOf(a.truth.Victim).Contains(x)
 		}
 		return x == a.marks

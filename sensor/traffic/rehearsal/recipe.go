@@ -100,6 +100,32 @@ var recipes = []recipe{
 	{capture: "fingerprint/masscan", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "masscan"},
 	{capture: "fingerprint/zmap", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "zmap"},
 	{capture: "fingerprint/hping3-syn", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "hping3 -S"},
+
+	{capture: "dns/iodine", analyzer: "dns", kind: "tunnel", subject: labInsider, tool: "iodine", stretch: 2},
+	{capture: "dns/dns2tcp", analyzer: "dns", kind: "tunnel", subject: labInsider, tool: "dns2tcp", stretch: 2},
+	{capture: "dns/slow", analyzer: "dns", kind: "tunnel", subject: labInsider, tool: "dig, 25 bytes a question", stretch: 1.3},
+	{capture: "dns/generated", analyzer: "dns", kind: "nxdomain", subject: labInsider, tool: "dig, names of random letters", stretch: 3},
+	{capture: "tunnel/ptunnel", analyzer: "tunnel", kind: "icmp", subject: labInsider, victim: labFlooder, tool: "ptunnel", stretch: 3},
+	{
+		capture: "exfil/curl-upload", analyzer: "exfil", kind: "volume", subject: labInsider, victim: labFlooder, tool: "curl -T",
+		only: labOnly, stretch: 1000,
+	},
+	{
+		capture: "exfil/first-day", analyzer: "exfil", kind: "volume", subject: labInsider, victim: labFlooder, tool: "scp",
+		only: labOnly, stretch: 60,
+	},
+	{
+		capture: "exfil/slow", analyzer: "exfil", kind: "slow", subject: labInsider, victim: labFlooder, tool: "curl -T, twice an hour",
+		also: []string{"exfil.volume"}, only: labOnly,
+	},
+	{
+		capture: "beacon/jitter", analyzer: "beacon", kind: "beacon", subject: labInsider, victim: labFlooder + ":80/tcp",
+		tool: "curl once a minute, ± 20 %", only: labOnly, stretch: 2,
+	},
+	{
+		capture: "beacon/open-connection", analyzer: "beacon", kind: "beacon", subject: labInsider, victim: labFlooder + ":443/tcp",
+		tool: "a connection that speaks every 30 s", only: labOnly, stretch: 2,
+	},
 }
 
 // parseParty reads "10.20.0.10", "10.20.0.0/24", either with ":80/tcp", "[fd00:20::10]:80/tcp"; "" is nobody. The table above is

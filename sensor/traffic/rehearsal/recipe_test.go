@@ -221,8 +221,8 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("%s: twice", k.capture)
 		}
 		seen[k.capture] = true
-		if k.analyzer == "" || k.kind == "" || k.tool == "" || k.subject == "" && k.victim == "" {
-			t.Errorf("%s: analyzer, kind, tool, and a subject or a victim are needed", k.capture)
+		if k.analyzer == "" || k.kind == "" || k.tool == "" || k.subject+k.victim == "" && k.parties == nil {
+			t.Errorf("%s: analyzer, kind, tool, and a subject, a victim or parties are needed", k.capture)
 		}
 		for _, s := range []string{k.subject, k.victim} {
 			if p := parseParty(s); p != nil && fmt.Sprint(p) != s { // panics if it is none
