@@ -94,7 +94,29 @@ var alertKinds = map[string]kindRule{
 	"weird.arp_conflict":    {cap: 69, words: "30; 55 and more if the address changes hands again and again, as while it is poisoned"},
 	"weird.arp_storm":       {cap: 69, words: "35; 55 if it lasts"},
 	"weird.rogue_dhcp":      {cap: 69, words: "by whether the site's servers are known, and how often it answered"},
-	"weird.rogue_router":    {cap: 69, words: "by whether the site's routers are known, and how often it advertised itself"},
+	"incident.campaign":     {cap: 100, words: incidentWords},
+	"incident.compromise":   {cap: 100, words: incidentWords},
+	"incident.crowd":        {cap: 100, words: "the strongest of its alerts: many who do the same at once are one stage"},
+
+	"weird.rogue_router": {cap: 69, words: "by whether the site's routers are known, and how often it advertised itself"},
+}
+
+// incidentWords say how an alert about alerts is scored.
+const incidentWords = "the strongest of its alerts, 10 more for each further stage of the attack, 5 where addresses may be forged; without any proven " +
+	"return path no graver than the gravest of them"
+
+// unusualFlood is a flood below the floor, which is none for others.
+var unusualFlood = kindRule{
+	69, "below the floor, and not normal for this victim: 50 at the limit, 10 more for each doubling", 50, 10, 2, []string{"half_open", "packets"},
+}
+
+// ruleOf is how an alert is scored; false if this version does not know.
+func ruleOf(a *alert.Alert) (kindRule, bool) {
+	if a.Analyzer == "flood" && len(a.Why) > 0 && a.Why[0].Baseline != nil {
+		return unusualFlood, true
+	}
+	r, known := alertKinds[a.Analyzer+"."+a.Kind]
+	return r, known
 }
 
 var exfilRule = kindRule{

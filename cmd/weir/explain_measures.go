@@ -44,6 +44,8 @@ var measureMeanings = map[string]map[string]meaning{
 		"source_entropy":    {text: "entropy of the sources in the sample, of 0 (one) to 1 (all alike): forged addresses are near 1"},
 		"distinct_ttls":     {text: "different hop limits in the sample: forged ones are many, or one"},
 		"sample":            {text: "headers that were sampled"},
+		"z":                 {text: "below the floor: standard deviations above what is normal for this victim; the threshold is baseline.z"},
+		"seconds_over":      {text: "below the floor: seconds of the last few that were above the limit (k of n; baseline.need, baseline.of)"},
 	},
 	"fingerprint": {
 		"print_attempts":         {text: "SYNs whose header fields are a scanning tool's print"},
@@ -155,11 +157,19 @@ var measureMeanings = map[string]map[string]meaning{
 		"retransmitted": {text: "share of TCP packets with payload that were seen before"},
 		"clients":       {text: "different clients with such handshakes: one client may only be far away"},
 	},
+	"incident": {
+		"subjects":       {text: "different sources that began the same at this victim within a minute"},
+		"stages":         {text: "stages of an attack, by ATT&CK technique: reconnaissance, credentials, control, theft"},
+		"strongest":      {text: "score of the strongest alert, as far as its severity allows"},
+		"raise":          {text: "what the further stages add"},
+		"further_alerts": {text: "alerts that belong to it and found no room in the list"},
+	},
 	"weird": {
 		"mac_changes":     {text: "times that the address was claimed by another MAC than before"},
 		"gratuitous_arp":  {text: "announcements by ARP that nobody asked for, in a second"},
 		"seconds_over":    {text: "seconds of the last minute that were above the threshold"},
 		"repeated":        {text: "the same, against what makes it medium"},
+		"named":           {text: "addresses that do it and are named; further ones are told as one"},
 		"answers":         {text: "answers or advertisements of a server or router that is not one of the site's"},
 		"land":            {text: "packets whose source and destination are the same"},
 		"teardrop":        {text: "fragments that overlap others of their datagram"},
@@ -191,6 +201,9 @@ func meaningOf(analyzer, kind, measure string) (meaning, bool) {
 		if base, ok := strings.CutSuffix(measure, s.suffix); ok && known[base].text != "" {
 			return s.meaning, true
 		}
+	}
+	if analyzer == "incident" && strings.Contains(measure, ".") {
+		return meaning{text: "an alert that is part of it, with its score as far as its severity allows"}, true
 	}
 	if _, of, ok := strings.Cut(measure, "_"); ok && analyzer == "flood" && kind == "multi" {
 		m, ok := known[of]

@@ -24,6 +24,11 @@ const (
 
 // curveRules are the measures with a curve, by analyzer, kind and measure.
 var curveRules = map[string]curveRule{
+	"flood.syn half_open":                  {ofService(""), "half_open"},
+	"flood.udp packets":                    {ofVictim(" #2"), "packets"},
+	"flood.icmp packets":                   {ofVictim(" #3"), "packets"},
+	"flood.ack packets":                    {ofVictim(" #4"), "packets"},
+	"flood.rst packets":                    {ofVictim(" #5"), "packets"},
 	"rate.spike connections":               {ofParty, "connections"},
 	"rate.spike packets":                   {ofParty, "packets"},
 	"rate.spike bits":                      {ofParty, "bytes"},
@@ -54,7 +59,7 @@ func normalsOf(a *alert.Alert) (names []string) {
 	for i := range a.Why {
 		m := &a.Why[i]
 		rule, ok := curveRules[a.Analyzer+"."+a.Kind+" "+m.Name]
-		if !ok {
+		if !ok || a.Analyzer == "flood" && m.Baseline == nil { // by its floor, which needs no baseline
 			continue
 		}
 		for _, key := range rule.of(a, m) {
@@ -120,6 +125,16 @@ func ofPair(a *alert.Alert, _ *alert.Measure) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("service_peer %v >%v %s/%d", a.Victim.IP, a.Subject.IP, a.Victim.Protocol, a.Victim.Port)}
+}
+
+// ofVictim is the victim's host, under an analyzer's own number.
+func ofVictim(num string) func(*alert.Alert, *alert.Measure) []string {
+	return func(a *alert.Alert, _ *alert.Measure) []string {
+		if a.Victim == nil || !a.Victim.IP.IsValid() {
+			return nil
+		}
+		return []string{"host " + a.Victim.IP.String() + num}
+	}
 }
 
 // ofHost is the inside host that sent.

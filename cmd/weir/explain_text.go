@@ -158,7 +158,7 @@ func (e *explanation) signature() {
 
 // scored tells how the score comes about, and the severity of it.
 func (e *explanation) scored() {
-	rule, known := alertKinds[e.Analyzer+"."+e.Kind]
+	rule, known := ruleOf(e.Alert)
 	if !known {
 		e.say("  score %d: this version does not know how the kind is scored", e.Score)
 	} else {

@@ -151,7 +151,9 @@ func (t *tuning) hear(f *analyzers.Finding) {
 		if one.value != nil {
 			value = one.value(f, m, one.probed)
 		}
-		one.take(f, value)
+		if value > 0 {
+			one.take(f, value)
+		}
 	}
 }
 

@@ -32,31 +32,31 @@ var knobs = []knob{
 		of: []string{"scan.vertical distinct_ports", "scan.block distinct_ports"},
 	},
 	{
-		path: "flood.syn_per_second", least: 100, why: "a backlog of 4,096 holds 65 unfinished handshakes/s that Linux retries for 63 s", unit: "handshakes/s",
+		path: "flood.syn_per_second", least: 100, why: "a backlog of 4,096 holds 65 unfinished handshakes/s that Linux retries for 63 s", unit: "handshakes/s", value: ofFloor,
 		of: []string{"flood.syn half_open", "flood.multi syn_half_open"},
 	},
 	{
-		path: "flood.connections_per_second", least: 200, why: "a page's parts come over a hundred connections at once", unit: "connections/s",
+		path: "flood.connections_per_second", least: 200, why: "a page's parts come over a hundred connections at once", unit: "connections/s", value: ofFloor,
 		of: []string{"flood.connection completed", "flood.multi connection_completed"},
 	},
 	{
-		path: "flood.packets_per_second", least: 2000, why: "a video stream that nobody acknowledges has 1,000", unit: "packets/s", value: byRatio,
+		path: "flood.packets_per_second", least: 2000, why: "a video stream that nobody acknowledges has 1,000", unit: "packets/s", value: ofFloor,
 		of: ofFloods("packets", "udp", "icmp", "ack", "rst", "fragment"),
 	},
 	{
-		path: "flood.bits_per_second", least: 20e6, why: "a video stream that nobody acknowledges has 10 Mbit/s", unit: "bits/s", value: byRatio,
+		path: "flood.bits_per_second", least: 20e6, why: "a video stream that nobody acknowledges has 10 Mbit/s", unit: "bits/s", value: ofFloor,
 		of: ofFloods("bits", "udp", "icmp", "ack", "rst", "fragment"),
 	},
 	{
-		path: "flood.amplification_per_second", least: 50, why: "late answers come in bursts when a resolver is slow", unit: "packets/s", value: byRatio,
+		path: "flood.amplification_per_second", least: 50, why: "late answers come in bursts when a resolver is slow", unit: "packets/s", value: ofFloor,
 		of: ofFloods("packets", "amplification"),
 	},
 	{
-		path: "flood.amplification_bits_per_second", least: 1e6, why: "a hundred late answers of full size are as much", unit: "bits/s", value: byRatio,
+		path: "flood.amplification_bits_per_second", least: 1e6, why: "a hundred late answers of full size are as much", unit: "bits/s", value: ofFloor,
 		of: ofFloods("bits", "amplification"),
 	},
 	{
-		path: "flood.slow_connections", least: 25, why: "a tenth of the 256 that Apache's prefork module serves at once", unit: "connections",
+		path: "flood.slow_connections", least: 25, why: "a tenth of the 256 that Apache's prefork module serves at once", unit: "connections", value: ofFloor,
 		of: []string{"flood.slow slow_connections", "flood.multi slow_slow_connections"},
 	},
 	{
@@ -114,6 +114,14 @@ func ofFloods(measure string, kinds ...string) (all []string) {
 		all = append(all, "flood."+kind+" "+measure, "flood.multi "+kind+"_"+measure)
 	}
 	return all
+}
+
+// ofFloor is byRatio for floods: those below the floor are compared with a baseline.
+func ofFloor(f *analyzers.Finding, m *analyzers.Measure, setting float64) float64 {
+	if m.Baseline != nil {
+		return 0
+	}
+	return byRatio(f, m, setting)
 }
 
 // byRatio is for thresholds that are a multiple of the setting in some cases: one-way ports, what is not known yet.
