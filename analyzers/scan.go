@@ -50,7 +50,8 @@ import (
 //   - block: all else, many hosts and many ports. Victim: the prefix.
 //   - distributed: eight sources or more that are scanning one network with one tool's marks or print, and whose targets do
 //     not repeat each other's (as decoys' do). Victim: the prefix; no subject. It comes beside the findings of the sources:
-//     scanners that have nothing to do with each other but the tool and the target look the same.
+//     scanners that have nothing to do with each other but the tool and the target look the same. Sources that each stay
+//     below the thresholds: see scan_distributed.go.
 //
 // Where 80 % of the probes were of one special sort, that names the kind, and the shape only the victim: null, fin, xmas,
 // ack, maimon (flags as in nmap(1)), udp, icmp_sweep, arp_sweep. A prefix is /24 or shorter (IPv6: /64), as far as /16 (/32);
@@ -87,7 +88,7 @@ import (
 // behind a firewall that drops; ACK and Maimon scans that avoid system ports; internet-wide scans on random ports; a source
 // with more than twice as many first contacts answered as failed, if its failures share neither one port nor one host; scans
 // slower than the filter of single contacts remembers (2 to 4 hours, less under a flood of spoofed sources); distributed
-// scans of sources each of which stays below the thresholds, or whose tool nobody knows; scans for IP protocols (nmap -sO). A burst is judged at the end of its
+// scans of sources each of which sends two probes or fewer; scans for IP protocols (nmap -sO). A burst is judged at the end of its
 // tick: a scan of 200 contacts in 100 ms is named with all of them.
 
 // ScanConfig holds the settings of the scan analyzer.
@@ -140,6 +141,8 @@ type Scan struct {
 	active activeScans
 	arp    arpSweeps
 	crews  []crew
+	crowds []crowd
+	prints *pool[decode.Addr, uint64] // of SYNs
 	e      *tally.Epoch
 	emit   func(*Finding)
 	f      Finding   // reused
@@ -157,7 +160,7 @@ type ScanStats struct {
 // NewScan returns an analyzer with settings that Check accepts.
 func NewScan(cfg ScanConfig) *Scan {
 	st := newSteps(&cfg)
-	return &Scan{cfg: cfg, step: st, table: newScanTable(cfg.Sources, cfg.Keep, st.up)}
+	return &Scan{cfg: cfg, step: st, table: newScanTable(cfg.Sources, cfg.Keep, st.up), prints: newPool[decode.Addr, uint64](crowdPrints, nil)}
 }
 
 // Name implements Analyzer.
@@ -170,6 +173,7 @@ func (a *Scan) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.table.begin(e)
 	a.hold(&e.Gate, e.End())
 	a.active.expire(e.End())
+	a.notePrints(e)
 	for i := range e.Sources {
 		if i%scanAhead == 0 {
 			a.table.load(e.Sources[i:min(i+scanAhead, len(e.Sources))])
@@ -236,6 +240,9 @@ func (a *Scan) judge(src *scanSource, in *tally.Source) {
 		src.walk(&a.step, t)
 	}
 	if src.kind == scanNone {
+		if src.failed() > before && !a.view.OneWay() {
+			a.join(src, now)
+		}
 		if now >= src.held && now-src.emitted >= int64(time.Second) {
 			a.open(src, now)
 		}
