@@ -57,6 +57,8 @@ func All(cfg Config, site *Site) []Analyzer {
 		NewScan(cfg.Scan),
 		NewFlood(cfg.Flood, site),
 		NewFingerprint(cfg.Fingerprint, site),
+		NewBruteforce(cfg.Bruteforce, site),
+		NewHTTP(cfg.HTTP, site),
 		NewDNS(cfg.DNS, site),
 		NewTunnel(cfg.Tunnel, site),
 		NewExfil(cfg.Exfil, site),

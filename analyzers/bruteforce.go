@@ -68,6 +68,7 @@ type Bruteforce struct {
 	watched  [1 << 16]bool // Ports
 	now      int64         // ns, end of the last tick judged
 	view     View
+	peers    recentPeers
 	tries    keep[loginTries, *loginTries]
 	webs     keep[webTries, *webTries]
 	services keep[loginService, *loginService]
@@ -144,6 +145,7 @@ var programPorts = []uint16{25, 389, 445, 1433, 3306, 5432, 5985, 9200}
 func NewBruteforce(cfg BruteforceConfig, site *Site) *Bruteforce {
 	a := &Bruteforce{
 		site: site, tries: newKeep[loginTries](cfg.Pairs), webs: newKeep[webTries](cfg.Pairs), services: newKeep[loginService](cfg.Services),
+		peers: newRecentPeers(),
 	}
 	a.set(&cfg)
 	return a
@@ -185,6 +187,7 @@ func (a *Bruteforce) part(e *tally.Epoch) int64 { return e.Start() / (int64(a.cf
 func (a *Bruteforce) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.now, a.emit = e.End(), emit
 	a.view.Observe(e)
+	a.peers.note(e)
 	a.tries.begin(e)
 	a.webs.begin(e)
 	a.services.begin(e)

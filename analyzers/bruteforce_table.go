@@ -278,7 +278,7 @@ func (c *BruteforceConfig) bytes() int {
 
 func (c *HTTPConfig) bytes() int {
 	return keepBytes[webClient](c.Clients) + keepBytes[webService](c.Services) + keepBytes[mixService](c.Services) +
-		keepBytes[mixPrint](4*c.Services) + webAgentMarks*8
+		keepBytes[mixPrint](4*c.Services) + webAgentMarks*8*c.Clients
 }
 
 func (c *FingerprintConfig) mixBytes() int {

@@ -1,9 +1,7 @@
 package analyzers
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"weir/analyzers/baseline"
 	"weir/analyzers/tally"
@@ -84,7 +82,7 @@ func (a *Bruteforce) web(w *tally.Web, e *tally.Epoch) {
 	t.pace.add(w.First, w.Requests)
 	t.via = w.Via
 	if w.Via == (decode.Addr{}) && !t.proven {
-		t.proven = provenIn(e, w.Key.Client, w.Key.Ver)
+		t.proven = a.peers.has(w.Key.Client, w.Key.Ver, a.now)
 	}
 	if denied == 0 && w.Posts == 0 {
 		return
@@ -121,12 +119,43 @@ func both(h *[2]tally.HLL) int {
 	return int(all.Count())
 }
 
-// provenIn reports whether an address completed a TCP handshake in this tick, or goes on in a connection with one.
-func provenIn(e *tally.Epoch, addr decode.Addr, ver uint8) bool {
-	_, found := slices.BinarySearchFunc(e.Peers, addr, func(p tally.Peer, addr decode.Addr) int {
-		return cmp.Or(cmp.Compare(p.Ver, ver), cmp.Compare(p.Addr.Hi, addr.Hi), cmp.Compare(p.Addr.Lo, addr.Lo))
-	})
-	return found
+// recentPeers remembers who completed a TCP handshake, or went on in such a connection, within the last minute: a request comes some
+// ticks after its handshake. Addresses share places by hash; the last one has it.
+type recentPeers struct {
+	key   uint64
+	place []peerMark
+}
+
+type peerMark struct{ who, second uint32 }
+
+const (
+	peerPlaces = 1 << 12
+	peerSpan   = 60 // s
+)
+
+func newRecentPeers() recentPeers { return recentPeers{place: make([]peerMark, peerPlaces)} }
+
+func (r *recentPeers) at(addr decode.Addr, ver uint8) (*peerMark, uint32) {
+	h := scramble(addr.Lo^r.key, addr.Hi^uint64(ver)<<56)
+	return &r.place[h%peerPlaces], uint32(h >> 32)
+}
+
+// note takes in an epoch's peers.
+func (r *recentPeers) note(e *tally.Epoch) {
+	if r.key == 0 {
+		r.key = scramble(e.SketchKey, 0x9e3779b97f4a7c15) | 1
+	}
+	second := uint32(e.Start() / 1e9)
+	for i := range e.Peers {
+		m, who := r.at(e.Peers[i].Addr, e.Peers[i].Ver)
+		*m = peerMark{who, second}
+	}
+}
+
+// has reports whether an address is one of them.
+func (r *recentPeers) has(addr decode.Addr, ver uint8, now int64) bool {
+	m, who := r.at(addr, ver)
+	return m.who == who && m.second != 0 && uint32(now/1e9)-m.second <= peerSpan
 }
 
 // numPosts tells the spread of POSTs from that of sessions.

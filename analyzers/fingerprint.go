@@ -57,6 +57,7 @@ type Fingerprint struct {
 	site     *Site
 	emit     func(*Finding)
 	mix      mix
+	peers    recentPeers
 	pairs    keep[mismatched, *mismatched]
 	crowded  []tally.PairKey // prints that were told, and may have news
 	protect  []protected
@@ -224,7 +225,7 @@ func NewFingerprint(cfg FingerprintConfig, site *Site) *Fingerprint {
 	}
 	a := &Fingerprint{
 		site: site, sets: make([][toolWays]toolSource, n), crowd: map[toolID]int{},
-		mix: newMix(cfg.Services, cfg.Prints), pairs: newKeep[mismatched](cfg.Services),
+		mix: newMix(cfg.Services, cfg.Prints), pairs: newKeep[mismatched](cfg.Services), peers: newRecentPeers(),
 	}
 	a.change(&cfg)
 	return a

@@ -39,13 +39,14 @@ const (
 
 // crowds judges the epoch's openings.
 func (a *Fingerprint) crowds(e *tally.Epoch) {
+	a.peers.note(e)
 	a.mix.begin(e)
 	a.pairs.begin(e)
 	part := e.Start() / (int64(a.cfg.Window) / spanParts)
 	for i := range e.Openings {
 		o := &e.Openings[i]
 		if o.Key.Kind == tally.OpeningHTTP {
-			a.mismatch(o, e, part)
+			a.mismatch(o, part)
 		}
 		if o.Key.Kind > tally.OpeningHTTP {
 			continue

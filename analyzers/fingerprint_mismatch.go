@@ -35,7 +35,7 @@ type mismatched struct {
 func (m *mismatched) weight() uint64 { return uint64(m.span.sum[mismatchAll] + m.span.sum[mismatchOf]) }
 
 // mismatch takes in an HTTP opening.
-func (a *Fingerprint) mismatch(o *tally.Opening, e *tally.Epoch, part int64) {
+func (a *Fingerprint) mismatch(o *tally.Opening, part int64) {
 	idle := int64(a.cfg.Window + a.cfg.Quiet)
 	k := tally.PairKey{Server: o.Key.Server, Port: o.Key.Port, Proto: o.Key.Proto, Ver: o.Key.Ver}
 	all := a.pairs.at(&k, a.now, idle)
@@ -79,7 +79,7 @@ func (a *Fingerprint) mismatch(o *tally.Opening, e *tally.Epoch, part int64) {
 	f := &a.f
 	*f = Finding{
 		Analyzer: a.Name(), Kind: "mismatch", Time: a.now, Victim: server(&k),
-		Subject: Party{Prefix: netip.PrefixFrom(ip, ip.BitLen()), ReturnPath: provenIn(e, k.Client, k.Ver)},
+		Subject: Party{Prefix: netip.PrefixFrom(ip, ip.BitLen()), ReturnPath: a.peers.has(k.Client, k.Ver, a.now)},
 		Score:   score, MaxScore: mismatchLimit, Confidence: confidenceOf(&a.view), Count: m.total, Total: true,
 		First: m.first, Last: m.last, Quiet: int64(a.cfg.Quiet), Attack: []string{"T1036"},
 		Why: append(a.why[:0],

@@ -13,7 +13,7 @@ import (
 //
 //	probing  one source at one service within Window: Missing distinct paths that were answered by 404 or 410, half of its
 //	         answers at least being such, and more than 5 times what the service's other clients have
-//	agents   one source with AgentsEach User-Agents within Window that change with every second request at least; or one
+//	agents   one source with AgentsEach User-Agents within Window, every second request of a second with another at least; or one
 //	         User-Agent that was rare at a service, from Sources sources within Window (as fingerprint's cluster)
 //	methods  one source at one service within Window: Methods requests by methods that the service does not know: TRACE,
 //	         CONNECT, PROPFIND and others are not known before somebody used them for an hour; GET, POST and the like are unless
@@ -28,16 +28,16 @@ import (
 //
 // # Score
 //
-// probing 50, 5 more for each doubling, at most 69; agents of one source 40 to 60, of many 50 to 60; methods 30 to 45 (low: a method
-// is no attack); errors and spike 50, 5 more for each doubling of the limit, at most 69.
+// probing 50, 5 more for each doubling, at most 69; agents of one source and methods 30 to 45 (low:
+// neither is an attack), agents of many 50 to 60; errors and spike 50, 5 more for each doubling of the limit, at most 69.
 //
 // # What looks like it
 //
 //   - A crawler that follows links finds few dead ones; a browser asks for a missing icon. Both stay far below half.
 //   - A package proxy or a sync client asks for much that is not there. From inside it is low on the first day, then what its
 //     service's clients usually do is known.
-//   - Many users behind one address have many User-Agents, but each asks for several parts of a page in a row. A forward proxy with
-//     very many users at once is reported.
+//   - Many users behind one address have many User-Agents, but each asks for several parts of a page within a second. If it is
+//     programs that poll there, it is reported as low.
 //   - WebDAV and its PROPFIND: low until known for an hour.
 //   - A release that breaks a page is an error surge, and meant to be one. A rush of visitors is a spike.
 //   - Servers that answer everything by 200 hide probing; it then is many distinct paths (rate, sustained).
@@ -56,6 +56,7 @@ type HTTP struct {
 	agents    mix
 	second    *seconds[tally.PairKey, webSecond]
 	lastAgent []agentMark
+	peers     recentPeers
 	open      []tally.PairKey // clients that were told, and may have news
 	crowds    []tally.PairKey // User-Agents likewise
 	emit      func(*Finding)
@@ -118,7 +119,7 @@ const webSeconds = 1 << 14
 func NewHTTP(cfg HTTPConfig, site *Site) *HTTP {
 	return &HTTP{
 		cfg: cfg, site: site, clients: newKeep[webClient](cfg.Clients), services: newKeep[webService](cfg.Services),
-		agents: newMix(cfg.Services, 4*cfg.Services), second: newSeconds[tally.PairKey, webSecond](webSeconds), lastAgent: make([]agentMark, webAgentMarks),
+		agents: newMix(cfg.Services, 4*cfg.Services), second: newSeconds[tally.PairKey, webSecond](webSeconds), lastAgent: make([]agentMark, webAgentMarks*cfg.Clients), peers: newRecentPeers(),
 	}
 }
 
@@ -150,11 +151,12 @@ func (h *HTTP) Judge(e *tally.Epoch, emit func(*Finding)) {
 	h.clients.begin(e)
 	h.services.begin(e)
 	h.agents.begin(e)
+	h.peers.note(e)
 	h.second.turn(e, h.judgeSecond)
 	part := e.Start() / (int64(h.cfg.Window) / spanParts)
 	for i := range e.Webs {
 		w := &e.Webs[i]
-		c := h.client(w, e, part)
+		c := h.client(w, part)
 		h.perSecond(w, c)
 		h.agent(w, part)
 	}

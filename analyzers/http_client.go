@@ -13,10 +13,9 @@ import (
 const (
 	clientRequests = iota
 	clientAnswers
-	clientMissing  // answers of 404
-	clientOdd      // requests by methods that the service does not know
-	clientSwitches // times that the User-Agent changed from one request to the next
-	clientSecond   // errors of 4xx, by the second (see perSecond)
+	clientMissing // answers of 404
+	clientOdd     // requests by methods that the service does not know
+	clientFresh   // distinct User-Agents of each second, added up
 )
 
 // webKind is a kind of finding about one client.
@@ -37,14 +36,15 @@ type webClient struct {
 	missing [2]tally.HLL // distinct paths, of this half of the window and the one before
 	agents  [2]tally.HLL
 	half    int64
-	agent   uint64 // of the last request
-	methods uint16 // that the service does not know
+	now     tally.HLL // User-Agents of the running second
+	methods uint16    // that the service does not know
 	via     decode.Addr
 	proven  bool
 	listed  bool
 	told    [webKinds]told
-	second  int64
-	errors  uint32 // of 4xx in that second
+	second  int64  // the running one
+	errors  uint32 // of 4xx in it
+	each    uint32 // User-Agents in it, as far as they were added
 	learned int64  // second
 }
 
@@ -74,7 +74,7 @@ func turnHalves(half int64, at *int64, sets ...*[2]tally.HLL) {
 
 // client takes in what a source did at a web service in this tick. It is nil for those of whom nothing is remembered: that made
 // no error, changed no User-Agent and used methods that the service knows, or that there is no room for.
-func (h *HTTP) client(w *tally.Web, e *tally.Epoch, part int64) *webClient {
+func (h *HTTP) client(w *tally.Web, part int64) *webClient {
 	unknown := h.unknownMethods(w)
 	c := h.clients.find(&w.Key)
 	if c == nil && unknown == 0 && w.S401+w.S403+w.S404 == 0 && !h.changed(w) {
@@ -90,16 +90,9 @@ func (h *HTTP) client(w *tally.Web, e *tally.Epoch, part int64) *webClient {
 	c.span.add(clientRequests, w.Requests)
 	c.span.add(clientAnswers, w.Responses)
 	c.span.add(clientMissing, w.S404)
-	if w.Requests > 0 && w.Agent != 0 {
-		n := uint32(min(max(w.Agents.Count(), 1), uint64(w.Requests))) - 1
-		if n == 0 && c.agent != 0 && w.Agent != c.agent {
-			n = 1
-		}
-		c.span.add(clientSwitches, n)
-		c.agent = w.Agent
-	}
+	c.countAgents(w, (h.now-1)/1e9)
 	if c.via = w.Via; w.Via == (decode.Addr{}) && !c.proven {
-		c.proven = provenIn(e, w.Key.Client, w.Key.Ver)
+		c.proven = h.peers.has(w.Key.Client, w.Key.Ver, h.now)
 	}
 	if unknown != 0 {
 		c.methods |= unknown
@@ -112,11 +105,30 @@ func (h *HTTP) client(w *tally.Web, e *tally.Epoch, part int64) *webClient {
 		h.note(c, webProbing, w, uint64(w.S404))
 		h.judgeClient(&w.Key, c, webProbing)
 	}
-	if c.span.sum[clientSwitches] >= uint32(h.cfg.AgentsEach) {
-		h.note(c, webAgents, w, uint64(w.Requests))
+	if c.span.sum[clientFresh] >= uint32(h.cfg.AgentsEach) {
+		n := uint64(w.Requests)
+		if c.told[webAgents].total == 0 {
+			n = uint64(c.span.sum[clientRequests])
+		}
+		h.note(c, webAgents, w, n)
 		h.judgeClient(&w.Key, c, webAgents)
 	}
 	return c
+}
+
+// countAgents adds the distinct User-Agents of each second: users who load pages make several requests with theirs.
+func (c *webClient) countAgents(w *tally.Web, second int64) {
+	if second != c.second {
+		c.second, c.errors, c.now, c.each = second, 0, tally.HLL{}, 0
+	}
+	if w.Requests == 0 || w.Agent == 0 {
+		return
+	}
+	c.now.Merge(&w.Agents)
+	if n := uint32(c.now.Count()); n > c.each {
+		c.span.add(clientFresh, n-c.each)
+		c.each = n
+	}
 }
 
 // note takes evidence of a kind in.
@@ -155,8 +167,8 @@ func (h *HTTP) learnMissing(c *webClient, w *tally.Web) {
 	h.missingSpread(&w.Key).Add(h.now-1, float64(both(&c.missing)))
 }
 
-// webAgentMarks is how many clients' last User-Agents are marked, in a table that clients share by hash.
-const webAgentMarks = 1 << 15
+// webAgentMarks is how many clients' last User-Agents are marked for each entry, in a table that clients share by hash.
+const webAgentMarks = 4
 
 // changed reports that a client of whom nothing is remembered has another User-Agent than at its last request.
 func (h *HTTP) changed(w *tally.Web) bool {
@@ -164,7 +176,7 @@ func (h *HTTP) changed(w *tally.Web) bool {
 		return false
 	}
 	who := h.clients.hash(&w.Key)
-	m := &h.lastAgent[who%webAgentMarks]
+	m := &h.lastAgent[who%uint64(len(h.lastAgent))]
 	known := m.who == uint32(who>>32)
 	before := m.agent
 	*m = agentMark{uint32(who >> 32), uint32(w.Agent)}
@@ -225,8 +237,8 @@ func (h *HTTP) scoreClient(k *tally.PairKey, c *webClient, kind webKind) int {
 		}
 	case webAgents:
 		each := both(&c.agents)
-		if each >= h.cfg.AgentsEach && sum[clientSwitches]*2 >= sum[clientRequests] {
-			return min(scoreOf(int(sum[clientRequests]), 2*h.cfg.AgentsEach)-10, crowdLimit)
+		if each >= h.cfg.AgentsEach && sum[clientFresh]*2 >= sum[clientRequests] {
+			return min(scoreOf(int(sum[clientRequests]), 2*h.cfg.AgentsEach)-20, loginLow)
 		}
 	case webProbing:
 		if int(sum[clientMissing]) < h.cfg.Missing || sum[clientMissing]*2 < sum[clientAnswers] {
@@ -307,12 +319,12 @@ func (h *HTTP) reportClient(k *tally.PairKey, c *webClient, kind webKind, score 
 		}
 	case webAgents:
 		agents := both(&c.agents)
-		f.MaxScore, f.Attack = crowdLimit, []string{"T1036"}
+		f.MaxScore, f.Attack = loginLow, []string{"T1036"}
 		h.add("agents", float64(agents), "User-Agents", float64(h.cfg.AgentsEach))
-		h.add("changes", 100*float64(sum[clientSwitches])/float64(max(sum[clientRequests], 1)), "% of requests", 50)
-		f.Summary = fmt.Sprintf("%s used about %d User-Agents in %d requests to %s within the last %s, and changed them %d times",
-			who, agents, sum[clientRequests], where(k), h.cfg.Window, sum[clientSwitches])
-		f.Notes = append(f.Notes, "a forward proxy with many users at once looks the same")
+		h.add("agents_each_second", 100*float64(sum[clientFresh])/float64(max(sum[clientRequests], 1)), "% of requests", 50)
+		f.Summary = fmt.Sprintf("%s used about %d User-Agents in %d requests to %s within the last %s, nearly each request of a second another",
+			who, agents, sum[clientRequests], where(k), h.cfg.Window)
+		f.Notes = append(f.Notes, "many users behind one address whose programs poll look the same")
 	case webMethods:
 		f.MaxScore, f.Attack = loginLow, []string{"T1190"}
 		h.add("requests", float64(sum[clientOdd]), "requests by unknown methods", float64(h.cfg.Methods))

@@ -49,9 +49,6 @@ func (h *HTTP) perSecond(w *tally.Web, c *webClient) {
 	s.client += errs
 	s.server += w.Status[5]
 	if c != nil {
-		if now := (h.now - 1) / 1e9; now != c.second {
-			c.second, c.errors = now, 0
-		}
 		c.errors += errs
 		s.most = max(s.most, c.errors)
 	}

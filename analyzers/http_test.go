@@ -80,14 +80,17 @@ func TestHTTPAgentsOfOne(t *testing.T) {
 		"rotating":                 {func(i int) string { return fmt.Sprint("agent", i%30) }, []string{"agents by 203.0.113.9 on 10.20.0.80:80"}},
 		"one":                      {func(int) string { return "curl" }, nil},
 		"users behind one address": {func(i int) string { return fmt.Sprint("agent", i/12%20) }, nil},
+		"thirty users at once":     {func(i int) string { return fmt.Sprint("agent", i%8/2+i/100*4) }, nil},
 		"five":                     {func(i int) string { return fmt.Sprint("agent", i%5) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLogins(t)
 			for i := range 200 {
-				l.request(time.Duration(i)*300*time.Millisecond, guesser, webHost, ask{path: fmt.Sprint(i), status: 200, agent: c.agent(i)})
+				l.request(time.Duration(i)*50*time.Millisecond, guesser, webHost, ask{path: fmt.Sprint(i), status: 200, agent: c.agent(i)})
 			}
-			want(t, l.http(), 40, c.want...)
+			found := l.http()
+			want(t, found, 30, c.want...)
+			want(t, found, 50)
 		})
 	}
 }

@@ -18,6 +18,8 @@ func TestReconfigureEach(t *testing.T) {
 	sizes := []string{ // as deploy/weir.yaml writes them
 		"analyzers.scan.sources", "analyzers.flood.max_victims", "analyzers.flood.max_normals", "analyzers.fingerprint.sources",
 		"analyzers.fingerprint.prints", "analyzers.fingerprint.services",
+		"analyzers.bruteforce.pairs", "analyzers.bruteforce.services", "analyzers.http.clients", "analyzers.http.services",
+		"analyzers.fingerprint.prints", "analyzers.fingerprint.services",
 	}
 	var named []string
 	section := reflect.TypeFor[Config]()

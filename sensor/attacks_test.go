@@ -27,6 +27,14 @@ var attacks = []struct {
 		why: "the reflection is one packet a second; the scan is in it, too: nine web ports within 20 ms",
 	},
 	{
+		file: "attack-brute/zeek__bruteforce.pcap", analyzer: "bruteforce", kind: "password",
+		subject: "192.168.56.1", victim: "192.168.56.101:21/tcp",
+	},
+	{
+		file: "attack-brute/zeek__ldap_invalid_credentials.pcap",
+		why:  "a handful of failed binds within one connection whose beginning is not in the capture: no session ends, and headers do not show binds",
+	},
+	{
 		file: "attack-amp/stopddos__amp.dns.RRSIG.fragmented.pcap",
 		why:  "at most 203 packets and 2.4 Mbit in a second: below the floors of 300 answers and 10 Mbit",
 	},
@@ -59,7 +67,7 @@ func TestAttacks(t *testing.T) {
 			}
 		})
 	}
-	for _, category := range []string{"attack-scan", "attack-flood", "attack-amp"} {
+	for _, category := range []string{"attack-scan", "attack-flood", "attack-amp", "attack-brute"} {
 		files, err := filepath.Glob(filepath.Join(dir, category, "*"))
 		if err != nil {
 			t.Fatal(err)

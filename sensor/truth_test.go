@@ -15,6 +15,9 @@ const (
 	insider  = "10.20.0.66"
 	host     = "10.20.0.10"
 	network  = "10.20.0.0/24"
+
+	guesser   = "203.0.113.9"
+	webServer = "10.20.0.80:80/tcp"
 )
 
 // truths is what is true in each attack case of pcaps, as its README tells it from how the capture was made: the analyzer and
@@ -78,11 +81,31 @@ var truths = map[string]struct {
 	"flood/udp":                     {"udp", []string{flooder}, host + ":27015/udp"},
 	"flood/udp-spoofed":             {"udp", nil, host + ":53/udp"},
 
+	"bruteforce/hydra-basic":         {"web_login", []string{guesser}, webServer},
+	"bruteforce/hydra-form":          {"web_login", []string{guesser}, webServer},
+	"bruteforce/hydra-form-redirect": {"web_login", []string{guesser}, webServer},
+	"bruteforce/hydra-ftp":           {"password", []string{guesser}, "10.20.0.21:21/tcp"},
+	"bruteforce/hydra-ssh":           {"password", []string{guesser}, "10.20.0.22:22/tcp"},
+	"bruteforce/medusa-ftp":          {"password", []string{guesser}, "10.20.0.21:21/tcp"},
+	"bruteforce/medusa-ssh":          {"password", []string{guesser}, "10.20.0.22:22/tcp"},
+	"bruteforce/stuffing-ftp":        {"stuffing", nil, "10.20.0.21:21/tcp"},
+
+	"http/error-surge":     {"errors", nil, webServer},
+	"http/ffuf":            {"probing", []string{guesser}, webServer},
+	"http/gobuster-ipv6":   {"probing", []string{"2001:db8:51::23"}, "[fd00:20::80]:80/tcp"},
+	"http/methods":         {"methods", []string{guesser}, webServer},
+	"http/rotating-agents": {"agents", []string{guesser}, webServer},
+	"http/spike":           {"spike", nil, webServer},
+	"http/swarm":           {"agents", nil, webServer},
+
 	"fingerprint/hping3-syn":          {"tool", []string{attacker}, ""},
 	"fingerprint/masscan":             {"tool", []string{attacker}, ""},
 	"fingerprint/nmap-O":              {"tool", []string{attacker}, ""},
 	"fingerprint/nmap-sV":             {"tool", []string{attacker}, ""},
 	"fingerprint/zmap":                {"tool", []string{attacker}, ""},
+	"fingerprint/cluster":             {"cluster", nil, webServer},
+	"fingerprint/rotation":            {"rotation", nil, webServer},
+	"fingerprint/mismatch":            {"mismatch", []string{guesser}, webServer},
 	"fingerprint/linux-curl":          {},
 	"fingerprint/linux-ssh":           {},
 	"fingerprint/linux-no-timestamps": {},

@@ -60,6 +60,24 @@ var rules = map[string]map[string]rule{
 	"fingerprint": {
 		"":     {1900300, "", "fingerprint"},
 		"tool": {1900301, "tcp", "SYN of a scanning tool"},
+
+		"cluster":  {1900302, "", "one rare print of many sources"},
+		"mismatch": {1900303, "tcp", "a User-Agent of another system than the SYN's"},
+		"rotation": {1900304, "", "one client behind many addresses"},
+	},
+	"bruteforce": {
+		"":          {1900400, "tcp", "guessed credentials"},
+		"password":  {1900401, "tcp", "one source guesses credentials"},
+		"stuffing":  {1900402, "tcp", "many sources guess credentials"},
+		"web_login": {1900403, "tcp", "credentials guessed over HTTP"},
+	},
+	"http": {
+		"":        {1900500, "tcp", "odd behaviour at a web service"},
+		"errors":  {1900501, "tcp", "a surge of errors"},
+		"methods": {1900502, "tcp", "methods that the service does not know"},
+		"probing": {1900503, "tcp", "many paths that are not there"},
+		"agents":  {1900504, "tcp", "odd User-Agents"},
+		"spike":   {1900505, "tcp", "a spike of requests"},
 	},
 }
 

@@ -89,6 +89,9 @@ func TestRulesNeverChange(t *testing.T) {
 		"flood.": 1900200, "flood.syn": 1900201, "flood.udp": 1900202, "flood.icmp": 1900203, "flood.fragment": 1900204,
 		"flood.ack": 1900205, "flood.rst": 1900206, "flood.connection": 1900207, "flood.amplification": 1900208,
 		"flood.slow": 1900209, "flood.multi": 1900210, "fingerprint.": 1900300, "fingerprint.tool": 1900301,
+		"fingerprint.cluster": 1900302, "fingerprint.mismatch": 1900303, "fingerprint.rotation": 1900304,
+		"bruteforce.": 1900400, "bruteforce.password": 1900401, "bruteforce.stuffing": 1900402, "bruteforce.web_login": 1900403,
+		"http.": 1900500, "http.errors": 1900501, "http.methods": 1900502, "http.probing": 1900503, "http.agents": 1900504, "http.spike": 1900505,
 		"incident.": 1900900, "incident.campaign": 1900901, "incident.compromise": 1900902, "incident.crowd": 1900903,
 	}
 	seen := map[int]string{anyRule: ""}

@@ -24,6 +24,10 @@ func TestRemedies(t *testing.T) {
 		a.Subject.ReturnPath = "proven"
 		return a
 	}
+	kind := func(analyzer, kind string, a *alert.Alert) *alert.Alert {
+		a.Analyzer, a.Kind = analyzer, kind
+		return a
+	}
 	spoiled := signature()
 	spoiled.Normal = 0.02
 	unknown := signature()
@@ -65,6 +69,13 @@ func TestRemedies(t *testing.T) {
 		{"ICMP", nil, flooding("icmp", host), "service.198.51.100.1.icmp.0 limit 200"},
 		{"ICMPv6", nil, flooding("icmp", six), "service.20010db8000000000000000000000001.icmpv6.0 limit 200"},
 		{"fragments", nil, flooding("fragment", host), "no_remedy"},
+
+		{"guesser", nil, kind("bruteforce", "password", offence("192.0.2.9")), "address.192.0.2.9 drop"},
+		{"guesser, by a proxy's header", nil, kind("bruteforce", "web_login", unproven("192.0.2.9")), "address.192.0.2.9 limit_new 10"},
+		{"stuffing", nil, kind("bruteforce", "stuffing", flooding("", web)), "no_remedy"},
+		{"probing", nil, kind("http", "probing", offence("192.0.2.9")), "address.192.0.2.9 drop"},
+		{"error surge", nil, kind("http", "errors", flooding("", web)), "no_remedy"},
+		{"a new print at a protected service", nil, change(kind("fingerprint", "new", offence("192.0.2.9")), func(a *alert.Alert) { a.Severity = alert.Medium }), "below_threshold"},
 
 		{"not a flood", nil, with(change(flooding("syn", web), func(a *alert.Alert) { a.Analyzer = "rate" }), signature()), "no_remedy"},
 		{"rehearsal", func(c *Config) { c.Shadow = true }, offence("192.0.2.9"), "address.192.0.2.9 shadow of drop"},
