@@ -32,7 +32,7 @@ Examples:
   weir diff '' tuned.yaml week/*.pcap.zst
   weir diff --format jsonl old.yaml new.yaml day.pcap | jq -r 'select(.change == "lost") | .summary'
 
-+ is in B only, - in A only, ~ in both with another severity or effect. Alerts are the same if analyzer, kind, subject and victim are,
++ is in B only, - in A only, ~ in both with another severity or effect, or muted in one. Alerts are the same if analyzer, kind, subject and victim are,
 and their times overlap. Exit codes are those of diff(1): 0 no difference, 1 differences, 2 trouble. docs/tuning.md tells more.`
 }
 
@@ -134,16 +134,16 @@ func (o *outcomeOf) subjects() map[string]story {
 
 // difference is a line of the result.
 type difference struct {
-	Change   string `json:"change"` // gained, lost, changed
-	Of       string `json:"of"`     // alert, subject, drop
-	Analyzer string `json:"analyzer,omitempty"`
-	Kind     string `json:"kind,omitempty"`
-	Subject  string `json:"subject,omitempty"`
-	Victim   string `json:"victim,omitempty"`
-	Drop     string `json:"drop,omitempty"` // its key
-	Before   *caseUnder  `json:"before,omitempty"`
-	After    *caseUnder  `json:"after,omitempty"`
-	Summary  string `json:"summary"`
+	Change   string     `json:"change"` // gained, lost, changed
+	Of       string     `json:"of"`     // alert, subject, drop
+	Analyzer string     `json:"analyzer,omitempty"`
+	Kind     string     `json:"kind,omitempty"`
+	Subject  string     `json:"subject,omitempty"`
+	Victim   string     `json:"victim,omitempty"`
+	Drop     string     `json:"drop,omitempty"` // its key
+	Before   *caseUnder `json:"before,omitempty"`
+	After    *caseUnder `json:"after,omitempty"`
+	Summary  string     `json:"summary"`
 	at       alert.Time
 }
 
@@ -152,6 +152,7 @@ type caseUnder struct {
 	Severity string     `json:"severity,omitempty"`
 	Score    int        `json:"score,omitempty"`
 	Effect   string     `json:"effect,omitempty"`
+	Muted    string     `json:"muted,omitempty"` // by the rule with this reason
 	Opened   alert.Time `json:"opened"`
 	Last     alert.Time `json:"last,omitzero"`
 	Count    uint64     `json:"count,omitempty"`
@@ -180,7 +181,7 @@ func noted(all []difference, d difference, before, after *caseUnder) []differenc
 		d.Change, d.at = "gained", after.Opened
 	case after == nil:
 		d.Change, d.at = "lost", before.Opened
-	case before.Severity != after.Severity || before.Effect != after.Effect:
+	case before.Severity != after.Severity || before.Effect != after.Effect || (before.Muted == "") != (after.Muted == ""):
 		d.Change, d.at = "changed", min(before.Opened, after.Opened)
 	default:
 		return all
@@ -189,7 +190,11 @@ func noted(all []difference, d difference, before, after *caseUnder) []differenc
 }
 
 func (s *story) caseUnder() *caseUnder {
-	return &caseUnder{Severity: s.Severity.String(), Score: s.Score, Opened: s.opened, Last: s.Last, Count: s.Count}
+	c := &caseUnder{Severity: s.Severity.String(), Score: s.Score, Opened: s.opened, Last: s.Last, Count: s.Count}
+	if s.Muted != nil {
+		c.Muted = s.Muted.Reason
+	}
+	return c
 }
 
 func (s *story) key() string {
@@ -316,6 +321,9 @@ func (c *diffCmd) write(out io.Writer, all []difference) error {
 func (s *caseUnder) text() string {
 	if s == nil {
 		return "-"
+	}
+	if s.Muted != "" {
+		return s.Severity + " (muted)"
 	}
 	return cmp.Or(s.Severity, s.Effect)
 }

@@ -32,7 +32,7 @@ var alertKinds = map[string]kindRule{
 	"scan.udp":         scanRule(69, ""),
 	"scan.icmp_sweep":  scanRule(69, ""),
 	"scan.arp_sweep":   {cap: 60, words: "25 and one for each silent host above the threshold; from twice as many on 50 and 6 for each doubling"},
-	"scan.distributed": {69, "55 at eight sources, 6 more for each doubling", 55, 6, 2, []string{"sources"}},
+	"scan.distributed": {69, "55 at the threshold, 6 more for each doubling of the sources", 55, 6, 2, []string{"sources"}},
 
 	"flood.syn":           floodRule(100, "half_open", "repeated_syns"),
 	"flood.udp":           floodRule(100, "packets", "bits"),

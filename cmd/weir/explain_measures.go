@@ -25,6 +25,8 @@ var measureMeanings = map[string]map[string]meaning{
 		"marked_contacts":      {text: "contacts whose headers carry a scanning tool's mark or print"},
 		"loss_ratio":           {text: "share of packets that the sensor lost of late: a lost answer looks like silence"},
 		"sources":              {text: "scanning sources of one tool at one network, whose targets do not repeat each other's"},
+		"failed_targets":       {text: "different addresses and ports that the sources together tried in vain"},
+		"distinct_share":       {text: "share of the targets that no other source tried: they divide them, where decoys repeat each other's"},
 		"silent_targets":       {text: "hosts that were asked for by ARP and did not answer"},
 		"answered_targets":     {text: "hosts that were asked for by ARP and answered"},
 	},

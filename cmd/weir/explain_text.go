@@ -39,6 +39,12 @@ func (e *explanation) tell() {
 	if len(e.Attack) > 0 {
 		e.say("ATT&CK: %s", strings.Join(e.Attack, ", "))
 	}
+	if e.Incident != "" {
+		e.say("part of incident %s ('weir explain %s')", e.Incident, e.Incident)
+	}
+	if m := e.Muted; m != nil {
+		e.say("muted until %v: %s; nobody acts on it", m.Until, m.Reason)
+	}
 	e.under("What was measured")
 	if len(e.Why) == 0 {
 		e.say("  the alert carries no measures")
@@ -101,6 +107,9 @@ func (e *explanation) measure(m *alert.Measure) {
 		means.text += " (explains, did not decide)"
 	}
 	e.say("      %s", means.text)
+	if m.Alert != "" {
+		e.say("      alert %s, whose evidence began at %v", m.Alert, m.Time)
+	}
 	if m.Threshold != 0 {
 		e.say("      %s", compared(m, means.most))
 	}

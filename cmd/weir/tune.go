@@ -275,7 +275,7 @@ func (t *tuning) confirm(ctx context.Context, std *streams) (err error) {
 func (t *tuning) count(ctx context.Context, std *streams, settings *config, look bool) (map[string]int, error) {
 	kinds := map[string]int{}
 	_, err := t.cmd.run(ctx, std, t.cmd.Files, settings, trialSinks{alert: func(a *alert.Alert) {
-		if a.State != alert.Closed {
+		if a.State != alert.Closed || a.Muted != nil {
 			return
 		}
 		kinds[a.Analyzer+"."+a.Kind]++
