@@ -245,9 +245,10 @@ func (o *openings) speaker(w *seen, r *hello.Request) (client, proxy decode.Addr
 			named = a
 		}
 	}
-	// An address of another family than the connection's would change what Key.Ver says of both.
+	// An address of another family than the connection's would change what Key.Ver says of both: like one that is not named, it
+	// counts for the proxy.
 	if named = named.Unmap(); !named.IsValid() || named.Is4() != (w.p.Key.Ver == 4) {
-		return w.client, decode.Addr{}
+		return w.client, w.client
 	}
 	return decode.AddrFrom(named), w.client
 }

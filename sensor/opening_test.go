@@ -203,7 +203,7 @@ func TestSpeaker(t *testing.T) {
 			if a := got.Netip(4); a != c.want {
 				t.Errorf("speaks for %v, want %v", a, c.want)
 			}
-			if (via != decode.Addr{}) != (c.want == client) {
+			if spoken := trusted(netip.MustParseAddr(c.from)); (via != decode.Addr{}) != spoken {
 				t.Errorf("via %v", via)
 			}
 		})
