@@ -56,7 +56,7 @@ var alertKinds = map[string]kindRule{
 	"bruteforce.web_login": {cap: 69, words: "50 at the threshold, 5 more for each doubling; 45 at most for inside programs by the clock or in the first day"},
 
 	"http.probing": {cap: 69, words: "50 at the threshold, 5 more for each doubling of the missing paths; 45 at most for an inside source in the first day"},
-	"http.agents":  {cap: 60, words: "of one source 40 to 60, of many sources 50 to 60: 5 more for each doubling"},
+	"http.agents":  {cap: 60, words: "of many sources 50 to 60, of one source 45 at most: 5 more for each doubling"},
 	"http.methods": {cap: 45, words: "30 at the threshold, 5 more for each doubling; low, because a method is no attack"},
 	"http.errors":  {69, "50 at the limit, 5 more for each doubling of the errors", 50, 5, 2, []string{"errors"}},
 	"http.spike":   {69, "50 at the limit, 5 more for each doubling of the requests", 50, 5, 2, []string{"requests"}},

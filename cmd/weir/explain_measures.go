@@ -82,7 +82,7 @@ var measureMeanings = map[string]map[string]meaning{
 		"missing_paths":       {text: "estimate of different paths that were answered by 404 or 410"},
 		"missing_share":       {text: "share of such answers in all to the source"},
 		"agents":              {text: "estimate of different User-Agents of the source"},
-		"changes":             {text: "share of requests with another User-Agent than the one before"},
+		"agents_each_second":  {text: "share of requests with a User-Agent that the source had not used in that second: a page's parts come with one"},
 		"requests":            {text: "requests to the service"},
 		"sources":             {text: "estimate of the sources with this User-Agent at the service"},
 		"usual_share":         {text: "share of the service's sources that have it at other times", most: true},
