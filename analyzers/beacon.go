@@ -164,7 +164,7 @@ type beaconNetwork struct{ clients tally.HLL }
 // NewBeacon returns an analyzer with settings that Check accepts.
 func NewBeacon(cfg BeaconConfig, site *Site) *Beacon {
 	a := &Beacon{cfg: cfg, site: site, habit: map[decode.Addr]int{}}
-	a.pairs = newPool(cfg.Pairs, a.gone)
+	a.pairs = newPool[tally.PairKey, beaconPair](cfg.Pairs, nil)
 	a.networks = newPool[decode.Addr, beaconNetwork](cfg.Pairs, nil)
 	a.setPolled()
 	return a
@@ -230,6 +230,9 @@ func (a *Beacon) observe(in *tally.Pair, emit func(*Finding)) {
 		}
 		if at = a.pairs.room(hash, a.now); at < 0 || !a.outward(&in.Key) {
 			return
+		}
+		if k, s := a.pairs.value(at); s.counted { // it goes
+			a.count(k, s, false)
 		}
 		a.pairs.put(at, &in.Key, hash, a.now, beaconGrace)
 		_, s := a.pairs.value(at)
@@ -344,9 +347,6 @@ func networkOf(addr decode.Addr, ver uint8) decode.Addr {
 	addr.Lo &^= 0xff
 	return addr
 }
-
-// gone is told of a pair that leaves the table.
-func (a *Beacon) gone(k *tally.PairKey, s *beaconPair) { a.count(k, s, false) }
 
 // count counts the regular services of a client.
 func (a *Beacon) count(k *tally.PairKey, s *beaconPair, now bool) {

@@ -19,7 +19,7 @@ func TestReconfigureEach(t *testing.T) {
 		"analyzers.scan.sources", "analyzers.flood.max_victims", "analyzers.flood.max_normals", "analyzers.fingerprint.sources",
 		"analyzers.fingerprint.prints", "analyzers.fingerprint.services",
 		"analyzers.bruteforce.pairs", "analyzers.bruteforce.services", "analyzers.http.clients", "analyzers.http.services",
-		"analyzers.fingerprint.prints", "analyzers.fingerprint.services",
+		"analyzers.dns.domains", "analyzers.tunnel.pairs", "analyzers.exfil.pairs", "analyzers.beacon.pairs",
 	}
 	var named []string
 	section := reflect.TypeFor[Config]()
@@ -62,6 +62,7 @@ func small() Config {
 	cfg := Defaults()
 	cfg.Scan.Sources, cfg.Fingerprint.Sources, cfg.Fingerprint.Prints, cfg.Fingerprint.Services = 64, 64, 64, 64
 	cfg.Bruteforce.Pairs, cfg.Bruteforce.Services, cfg.HTTP.Clients, cfg.HTTP.Services = 64, 64, 64, 64
+	cfg.DNS.Domains, cfg.Tunnel.Pairs, cfg.Exfil.Pairs, cfg.Beacon.Pairs = 64, 64, 64, 64
 	return cfg
 }
 

@@ -39,6 +39,10 @@ var answers = map[string]string{
 
 	"benign/login-monitoring": "", // low
 
+	"dns/dns2tcp": "", "dns/generated": "", "dns/iodine": "", "dns/slow": "", "tunnel/ptunnel": "", // inside hosts: never
+	"exfil/curl-upload": "", "exfil/first-day": "", "exfil/slow": "", "beacon/jitter": "", "beacon/open-connection": "",
+	"benign/dns-cdn-blocklists": "", "benign/poll-updates-mail-ntp": "", // low
+
 	"fingerprint/cluster": "", "fingerprint/rotation": "", "fingerprint/mismatch": "",
 
 	"fingerprint/hping3-syn": "", "fingerprint/masscan": "", "fingerprint/nmap-O": "", "fingerprint/nmap-sV": "", "fingerprint/zmap": "",
