@@ -30,6 +30,11 @@ type alertsCmd struct {
 	Follow   bool     `short:"f" negatable:"" default:"true" help:"Wait for more (on by default). --no-follow prints what there is and ends."`
 	Kind     []string `placeholder:"KIND" help:"Only these: an analyzer (scan), a kind (vertical) or both (scan.vertical). Repeatable."`
 	Severity string   `enum:"info,low,medium,high,critical" default:"info" help:"The least severity: ${enum}."`
+	Subject  []string `placeholder:"WHERE" help:"Only of these offenders: an address, a network, list:NAME, AS64500 or country:DE. Repeatable."`
+	Victim   []string `placeholder:"WHERE" help:"Only on these victims."`
+	Network  []string `placeholder:"WHERE" help:"Only with one of these as offender or victim."`
+	Incident string   `placeholder:"ID" help:"Only this incident, and the alerts that name it."`
+	Muted    bool     `help:"Show alerts that a rule mutes, too."`
 	Format   string   `enum:"auto,table,jsonl,ecs,eve" default:"auto" help:"table, jsonl, ecs (Elastic Common Schema), eve (Suricata's eve.json), or auto: a table on a terminal, jsonl otherwise."`
 	Quiet    bool     `short:"q" help:"Do not say at the end how much was shown."`
 }
@@ -40,6 +45,7 @@ func (*alertsCmd) Help() string {
   weir alerts
   weir alerts --since 1h --severity medium
   weir alerts --since 7d --no-follow --kind scan --kind flood.syn | jq -r .summary
+  weir alerts --since 1d --network country:DE --network 192.0.2.0/24
   weir alerts --nats tls://nats.example.org --site north --format ecs
 
 Every revision of an alert is shown once: open, update (its severity rose), closed. JSON lines come through as the sensor wrote
@@ -60,6 +66,10 @@ func (c *alertsCmd) Run(ctx context.Context, std *streams) error {
 	if v.kinds, err = parseKinds(c.Kind); err != nil {
 		return usageError{err}
 	}
+	if v.places, err = parsePlaces(c.Subject, c.Victim, c.Network); err != nil {
+		return usageError{err}
+	}
+	v.incident, v.muted = c.Incident, c.Muted
 	opt.Analyzer = onlyAnalyzer(v.kinds)
 	cfg, site := c.bus(&settings)
 	if err := cfg.Check(); err != nil {
@@ -173,13 +183,16 @@ func onlyAnalyzer(kinds []kind) string {
 
 // viewer shows each revision that was asked for once.
 type viewer struct {
-	kinds   []kind // none: all
-	least   alert.Severity
-	show    func(a *alert.Alert, payload []byte) error
-	err     io.Writer
-	seen    revisions
-	shown   [alert.StateCount]uint64
-	strange uint64 // messages that are no alerts
+	kinds    []kind // none: all
+	least    alert.Severity
+	places   [3][]alert.Place // of the subject, the victim, either; none: anywhere
+	incident string           // "": with and without
+	muted    bool             // are shown, too
+	show     func(a *alert.Alert, payload []byte) error
+	err      io.Writer
+	seen     revisions
+	shown    [alert.StateCount]uint64
+	strange  uint64 // messages that are no alerts
 }
 
 // take shows the alert of a message. A message that is none was not written by a sensor of this version: the first is told,
@@ -208,12 +221,36 @@ func (v *viewer) take(subject string, payload []byte) error {
 }
 
 func (v *viewer) wanted(a *alert.Alert) bool {
-	if a.Severity < v.least {
+	if a.Severity < v.least || a.Muted != nil && !v.muted || v.incident != "" && a.ID != v.incident && a.Incident != v.incident {
+		return false
+	}
+	subject, victim := isAt(v.places[0], a.Subject), isAt(v.places[1], a.Victim)
+	either := isAt(v.places[2], a.Subject) || isAt(v.places[2], a.Victim)
+	if !subject || !victim || !either {
 		return false
 	}
 	return len(v.kinds) == 0 || slices.ContainsFunc(v.kinds, func(k kind) bool {
 		return (k.analyzer == "" || k.analyzer == a.Analyzer) && (k.kind == "" || k.kind == a.Kind)
 	})
+}
+
+// isAt tells whether one of the places holds a party; without any it is everywhere.
+func isAt(places []alert.Place, p *alert.Party) bool {
+	return len(places) == 0 || slices.ContainsFunc(places, func(at alert.Place) bool { return at.Holds(p) })
+}
+
+// parsePlaces reads the values of --subject, --victim and --network.
+func parsePlaces(subject, victim, network []string) (places [3][]alert.Place, err error) {
+	for i, words := range [...][]string{subject, victim, network} {
+		for _, word := range words {
+			p, err := alert.ParsePlace(word)
+			if err != nil {
+				return places, fmt.Errorf("--%s: %w", [...]string{"subject", "victim", "network"}[i], err)
+			}
+			places[i] = append(places[i], p)
+		}
+	}
+	return places, nil
 }
 
 // told says what was shown.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"weir/sensor"
 )
@@ -13,7 +14,7 @@ type checkCmd struct {
 // Help is the long form of --help.
 func (*checkCmd) Help() string {
 	return `Reads a configuration as the other commands do and starts nothing. It prints 'FILE: ok' and the memory that the settings take
-(exit code 0), or one line FILE:LINE:COLUMN: MISTAKE for each mistake (exit code 2).
+and the mute rules, expired ones marked (exit code 0), or one line FILE:LINE:COLUMN: MISTAKE for each mistake (exit code 2).
 
 Examples:
   weir check
@@ -32,6 +33,13 @@ func (c *checkCmd) Run(std *streams) error {
 	fmt.Fprintf(std.out, "%s: ok\n", printable(c.File))
 	for _, s := range settings.shares() {
 		fmt.Fprintf(std.out, "  %-12s %s\n", s.name, s.size)
+	}
+	for i := range settings.Mutes {
+		r, state := &settings.Mutes[i], "until"
+		if r.Expired(time.Now().UnixNano()) {
+			state = "EXPIRED at"
+		}
+		fmt.Fprintf(std.out, "  %-12s %s, %s %s: %s\n", "mutes", printable(r.String()), state, r.Until, printable(r.Reason))
 	}
 	return nil
 }

@@ -200,7 +200,9 @@ func (c *config) check() error {
 func (c *config) files() []string {
 	all := c.NATS.Files()
 	for _, l := range c.Networks.Lists {
-		all = append(all, l.File)
+		if l.File != "" {
+			all = append(all, l.File)
+		}
 	}
 	return append(all, c.Networks.Origins...)
 }
@@ -217,12 +219,7 @@ func (c *config) listNames() (names []string) {
 func (c *config) readNetworks() (*context.Networks, error) {
 	var lists []*context.List
 	for _, l := range c.Networks.Lists {
-		f, err := os.Open(l.File)
-		if err != nil {
-			return nil, fmt.Errorf("networks: list %s: %w", l.Name, err)
-		}
-		list, err := context.ReadList(l, f)
-		f.Close()
+		list, err := c.readList(&l)
 		if err != nil {
 			return nil, fmt.Errorf("networks: list %s: %w", l.Name, err)
 		}
@@ -241,6 +238,23 @@ func (c *config) readNetworks() (*context.Networks, error) {
 		return nil, fmt.Errorf("networks: origins %s: %w", strings.Join(c.Networks.Origins, ", "), err)
 	}
 	return context.New(c.Networks, lists, origin), nil
+}
+
+// readList reads a list from its file, or what its URL gave last.
+func (c *config) readList(l *context.ListConfig) (*context.List, error) {
+	if l.URL != "" {
+		body, err := listMirrors.read(l.URL, c.Networks.Refresh)
+		if body == nil {
+			return nil, err
+		}
+		return context.ReadList(*l, bytes.NewReader(body))
+	}
+	f, err := os.Open(l.File)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return context.ReadList(*l, f)
 }
 
 // checkOrigins tells which rule asks for what no database tells.

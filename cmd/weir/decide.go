@@ -122,7 +122,6 @@ func (d *decider) load(cfg policy.Config, n *network.Networks) error {
 func (d *decider) judge(a *alert.Alert) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a.Subject, a.Victim = d.located(a.Subject), d.located(a.Victim)
 	before := d.open[a.ID]
 	out := d.policy.Judge(a, now())
 	d.tell(out)
@@ -135,16 +134,6 @@ func (d *decider) judge(a *alert.Alert) {
 		return
 	}
 	d.open[a.ID] = &answered{a, a.Action}
-}
-
-// located is a party with its origin, as far as that is known. Parties are shared between revisions.
-func (d *decider) located(party *alert.Party) *alert.Party {
-	if party == nil || !party.IP.IsValid() {
-		return party
-	}
-	out := *party
-	out.ASN, out.Country = d.networks.Origin(party.IP)
-	return &out
 }
 
 // actionOf is what decisions do about an alert: the hardest of its drops, else why there is none.

@@ -251,6 +251,7 @@ var statusMetrics = []family[*sensor.Status]{
 		put.count(a.Repeats, "repeat")
 		put.count(a.Folded, "folded")
 	}),
+	counter("alerts_muted_total", "Alerts that a rule of mutes has muted.", "", func(s *sensor.Status, put put) { put.count(s.Alerts.Muted) }),
 	gauge("alerts_open", "Alerts that are open.", "", func(s *sensor.Status, put put) { put.count(s.Alerts.Opened - s.Alerts.Closed) }),
 	counter("worker_packets_total", "Packets that a worker processed.", "worker", func(s *sensor.Status, put put) {
 		for i := range s.Workers {

@@ -21,6 +21,7 @@ type protected struct {
 	log *slog.Logger
 
 	mu         sync.Mutex
+	config     *config // as a whole; never changed
 	settings   policy.Config
 	configured *network.Networks
 	servers    []string // of NATS
@@ -50,6 +51,8 @@ func (p *protected) configure(settings *config) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	own := *settings
+	p.config = &own
 	p.settings, p.configured, p.servers = settings.Policy, networks, settings.NATS.Servers
 	p.tell()
 	return nil
@@ -65,10 +68,11 @@ func (p *protected) learn(f host.Facts) {
 	p.tell()
 }
 
-// watch follows the host, and the names of its NATS servers, until ctx ends.
+// watch follows the host, the files and URLs of lists, and the names of its NATS servers, until ctx ends.
 func (p *protected) watch(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { p.watchServers(ctx) })
+	work.Go(func() { p.watchLists(ctx) })
 	host.WatchFacts(ctx, p.log, p.learn)
 	work.Wait()
 }

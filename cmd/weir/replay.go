@@ -28,6 +28,7 @@ type replayCmd struct {
 	Evidence    string   `placeholder:"DIR" help:"Write the packets of each alert of medium severity or more to a pcapng here."`
 	Flows       string   `placeholder:"FILE" help:"Write every connection at its end; with '-' to standard output, in place of the alerts."`
 	FlowsFormat string   `enum:"json,zeek" default:"json" help:"json (one object a line) or zeek (conn.log; lists the outer connections of tunnels, too)."`
+	Muted       bool     `help:"Write alerts that a rule of the configuration mutes, too."`
 	Quiet       bool     `short:"q" help:"No progress, no summary."`
 }
 
@@ -137,12 +138,20 @@ type outputs struct {
 	hold       bool           // and written only then
 	all        []*alert.Alert // if keep
 	severities [alert.SeverityCount]uint64
+	showMuted  bool
+	muted      uint64 // that were not shown
 	err        error
 	stop       context.CancelCauseFunc
 }
 
 // take counts an alert's revision, keeps it and writes it, each as needed.
 func (o *outputs) take(a *alert.Alert) {
+	if a.Muted != nil && !o.showMuted {
+		if a.State == alert.Closed {
+			o.muted++
+		}
+		return
+	}
 	if a.State == alert.Closed {
 		o.severities[a.Severity]++
 	}
@@ -194,6 +203,7 @@ func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config,
 	out := &outputs{
 		alerts: newAlertWriter(c.Format, std.out, c.Flows == "-"), flows: flows, stop: stop,
 		keep: c.Expect != "" || c.Evidence != "", hold: c.Evidence != "",
+		showMuted: c.Muted,
 	}
 	sinks := sensor.Sinks{Alert: out.take}
 	if flows != nil {
@@ -227,7 +237,7 @@ func (c *replayCmd) replay(ctx context.Context, std *streams, cfg sensor.Config,
 	}
 	err = errors.Join(err, out.finish())
 	if !c.Quiet && (err == nil || sum.Link.Packets > 0) {
-		printSummary(std.err, &outcome{Summary: sum, files: src.counters(), alerts: out.severities, took: time.Since(begin)})
+		printSummary(std.err, &outcome{Summary: sum, files: src.counters(), alerts: out.severities, muted: out.muted, took: time.Since(begin)})
 	}
 	if c.Expect != "" && ctx.Err() == nil {
 		err = errors.Join(err, c.compare(std, want, out.all))

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ type senseCmd struct {
 	Filter    string   `placeholder:"EXPR" help:"Judge only packets that match, in the words of tcpdump; in place of the configuration's."`
 	Workers   int      `placeholder:"N" help:"Rings and worker threads, 1 to ${workers} (default: one a core)."`
 	Format    string   `enum:"auto,table,jsonl,none" default:"auto" help:"Of the alerts on standard output: table, jsonl, none, or auto: a table on a terminal."`
+	Muted     bool     `help:"Print alerts that a rule of the configuration mutes, too."`
 	Pprof     bool     `help:"Serve Go's profiles beside the metrics."`
 	Quiet     bool     `short:"q" help:"No summary at the end."`
 }
@@ -96,6 +98,8 @@ type sensing struct {
 	normal   *baseline.Store            // what the sensor has learned
 	saves    chan []byte                // its saved forms
 	counted  [alert.SeverityCount]uint64
+	muted    uint64
+	ended    map[string]bool // rules of mutes that have expired, and that was said
 	line     []byte
 	record   []byte
 }
@@ -190,6 +194,7 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 		return err
 	}
 	s.state.Log = s.log
+	listMirrors.keep(filepath.Join(s.state.Dir(), "lists"))
 	key, err := s.state.Secret("sketch.key", 8)
 	if err != nil {
 		return err
@@ -418,6 +423,7 @@ func (s *sensing) pulse(ctx context.Context) {
 		select {
 		case now := <-ticker.C:
 			s.bus.Health(reporter.message(now))
+			s.sayExpired(now)
 		case <-ctx.Done():
 			return
 		}
@@ -426,7 +432,11 @@ func (s *sensing) pulse(ctx context.Context) {
 
 // alert hands a revision on: to the bus, which keeps it, to the metrics and to standard output. On the judge's goroutine.
 func (s *sensing) alert(a *alert.Alert) {
-	if a.State == alert.Closed {
+	switch {
+	case a.State != alert.Closed:
+	case a.Muted != nil:
+		s.muted++
+	default:
 		s.counted[a.Severity]++
 	}
 	s.decider.judge(a)
@@ -439,7 +449,9 @@ func (s *sensing) alert(a *alert.Alert) {
 		s.seldom.Error("an alert is not safe on disk", "id", a.ID, "rev", a.Rev, "error", err)
 	}
 	s.metrics.alert(a, time.Now())
-	s.printer.put(a)
+	if a.Muted == nil || s.cmd.Muted {
+		s.printer.put(a)
+	}
 }
 
 // flow publishes a connection at its end. On the judge's goroutine.
@@ -488,5 +500,5 @@ func (s *sensing) tell(sum *sensor.Summary, took time.Duration) {
 	if s.cmd.Format == "table" || s.cmd.Format == "auto" && isTerminal(s.std.out) {
 		fmt.Fprintln(s.std.err)
 	}
-	printSummary(s.std.err, &outcome{Summary: sum, alerts: s.counted, gate: s.stopped, took: took})
+	printSummary(s.std.err, &outcome{Summary: sum, alerts: s.counted, muted: s.muted, gate: s.stopped, took: took})
 }

@@ -19,6 +19,7 @@ type outcome struct {
 	*sensor.Summary
 	files  capture.Counters
 	alerts [alert.SeverityCount]uint64
+	muted  uint64
 	gate   string // what it dropped, "" without one
 	took   time.Duration
 }
@@ -107,10 +108,14 @@ func (o *outcome) found() string {
 		all = append(all, (s - 1).String(), o.alerts[s-1])
 		total += o.alerts[s-1]
 	}
-	if total == 0 {
-		return ""
+	text := ""
+	if total > 0 {
+		text = fmt.Sprintf("%d: %s", total, counts(all...))
 	}
-	return fmt.Sprintf("%d: %s", total, counts(all...))
+	if o.muted > 0 {
+		text = strings.TrimPrefix(fmt.Sprintf("%s; %d muted", text, o.muted), "; ")
+	}
+	return text
 }
 
 // counts lists those of pairs of name and uint64 that are not 0.

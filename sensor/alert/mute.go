@@ -16,7 +16,7 @@ import (
 // why it is there, and ends.
 type Mute struct {
 	Analyzer string  `yaml:"analyzer"` // "scan"
-	Kind     string  `yaml:"kind"`     // "vertical", or with its analyzer "scan.vertical"
+	Kind     string  `yaml:"kind"`     // "vertical", with its analyzer "scan.vertical", or all of an analyzer "scan"
 	Subject  []Place `yaml:"subject"`  // any of these holds the subject
 	Victim   []Place `yaml:"victim"`   // the same of the victim
 	Network  []Place `yaml:"network"`  // the same of either
@@ -57,6 +57,14 @@ func (r *Mute) check(lists []string, origins bool) error {
 	case r.Analyzer == "" && r.Kind == "" && len(places) == 0:
 		return errors.New("it would mute everything: name an analyzer, a kind or a network")
 	}
+	for _, word := range []struct {
+		text     string
+		analyzer bool
+	}{{r.Analyzer, true}, {r.Kind, false}} {
+		if word.text != "" && !known(word.text, word.analyzer) {
+			return fmt.Errorf("nothing is called %q; there are %s", word.text, strings.Join(Kinds(), ", "))
+		}
+	}
 	for _, p := range places {
 		if err := p.check(lists, origins); err != nil {
 			return err
@@ -93,11 +101,27 @@ func (r *Mute) String() string {
 
 // mutes tells whether a rule is about an alert.
 func (r *Mute) mutes(a *Alert) bool {
-	if r.Analyzer != "" && r.Analyzer != a.Analyzer || r.Kind != "" && r.Kind != a.Kind && r.Kind != a.Analyzer+"."+a.Kind {
+	if r.Analyzer != "" && r.Analyzer != a.Analyzer || r.Kind != "" && !named(r.Kind, a.Analyzer, a.Kind) {
 		return false
 	}
 	return (len(r.Subject) == 0 || a.Subject.within(r.Subject)) && (len(r.Victim) == 0 || a.Victim.within(r.Victim)) &&
 		(len(r.Network) == 0 || a.Subject.within(r.Network) || a.Victim.within(r.Network))
+}
+
+// named tells whether a word means a kind: by itself, with its analyzer, or as one of the analyzer's.
+func named(word, analyzer, kind string) bool {
+	return word == kind || word == analyzer || word == analyzer+"."+kind
+}
+
+// known tells whether a word means any kind that there is; analyzer: of the analyzers only.
+func known(word string, analyzer bool) bool {
+	for _, name := range Kinds() {
+		a, k, _ := strings.Cut(name, ".")
+		if word == a || !analyzer && named(word, a, k) {
+			return true
+		}
+	}
+	return false
 }
 
 // within tells whether any of the places holds all of a party.

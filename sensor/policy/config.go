@@ -113,7 +113,8 @@ func (u *Unproven) UnmarshalText(b []byte) error {
 // Defaults are the settings of a gate that nobody configured.
 //
 // Severity medium is where benign captures stay below. A tool's print is evidence and no proof, so prints act from high
-// on; who asks by ARP is on the same wire, where dropping IP packets helps little. Confidence 60 lets one-way views (70)
+// on; who asks by ARP is on the same wire, where dropping IP packets helps little. Each alert of an incident is acted upon itself; a subject of
+// several addresses, as an incident may have, is no source that a drop should hit. Confidence 60 lets one-way views (70)
 // and amplification (80) act and stops where the sensor lost two of five packets.
 //
 // Ten new connections a second are more than a client behind a forged address needs, and nothing to a flood. Two hundred
@@ -136,6 +137,7 @@ func Defaults() Config {
 		Rules: []Rule{
 			{Kind: "scan.arp_sweep", Severity: Threshold{Never: true}},
 			{Kind: "fingerprint", Severity: Threshold{Severity: alert.High}},
+			{Kind: "incident", Severity: Threshold{Never: true}},
 			{Kind: "dns", Severity: Threshold{Never: true}},
 			{Kind: "tunnel", Severity: Threshold{Never: true}},
 			{Kind: "exfil", Severity: Threshold{Never: true}},

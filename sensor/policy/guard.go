@@ -22,6 +22,7 @@ type guard struct {
 // caps.
 var guards = []guard{
 	{name: "panic", judge: held},
+	{name: "muted", judge: muted},
 	{name: "below_threshold", judge: belowThreshold},
 	{name: "low_confidence", judge: lowConfidence},
 	{name: "no_remedy", judge: noRemedy},
@@ -112,6 +113,13 @@ func held(p *Policy, _ *candidate) string {
 		return ""
 	}
 	return fmt.Sprintf("nothing new is enforced since the panic of %s by %s, until it is resumed", clockText(p.held.Since), p.held.By)
+}
+
+func muted(_ *Policy, c *candidate) string {
+	if c.alert == nil || c.alert.Muted == nil {
+		return ""
+	}
+	return fmt.Sprintf("a rule mutes it until %s: %s", clockText(int64(c.alert.Muted.Until)/1e9), c.alert.Muted.Reason)
 }
 
 func belowThreshold(p *Policy, c *candidate) string {

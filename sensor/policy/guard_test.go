@@ -26,9 +26,12 @@ var guardCases = []struct {
 	{name: "panic", setup: panicked, alert: offence("192.0.2.9"), guard: "panic"},
 	{name: "panic by hand", setup: panicked, hand: hand("192.0.2.9"), guard: "panic"},
 
+	{name: "muted", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Muted = &alert.Muted{Reason: "test"} }), guard: "muted"},
+
 	{name: "low severity", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Severity = alert.Low }), guard: "below_threshold"},
 	{name: "just the severity", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Severity = alert.Medium })},
 	{name: "kind that is never acted upon", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Kind = "arp_sweep" }), guard: "below_threshold"},
+	{name: "incident", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Analyzer = "incident" }), guard: "below_threshold"},
 	{name: "kind with a higher threshold", alert: change(offence("192.0.2.9"), func(a *alert.Alert) { a.Analyzer, a.Severity = "fingerprint", alert.Medium }), guard: "below_threshold"},
 	{
 		name: "listed, with a lower threshold", cfg: rules(Rule{List: "spam", Severity: Threshold{Severity: alert.Info}}),

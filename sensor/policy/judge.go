@@ -32,7 +32,7 @@ func kindOf(a *alert.Alert) string { return clip(a.Analyzer+"."+a.Kind, maxName)
 // by the first of its remedies that passes. One that closes because its attack is over ends the limit on its victim's service
 // and its signature, unless packets still meet them; sources stay until their own end, and all does if it was closed early.
 //
-// Decisions that time brought are told before (see Advance).
+// What is muted is not answered, and what it was answered with before ends. Decisions that time brought are told before (see Advance).
 func (p *Policy) Judge(a *alert.Alert, now int64) []Decision {
 	out := p.Advance(now)
 	if a.State >= alert.Closed {
@@ -46,6 +46,9 @@ func (p *Policy) Judge(a *alert.Alert, now int64) []Decision {
 		return append(out, p.relieve(clip(a.ID, maxName), "the attack is over", func(e *entry) bool {
 			return e.drop.Service != nil && e.lastHit <= calm
 		})...)
+	}
+	if a.Muted != nil { // since it was acted upon, perhaps
+		out = append(out, p.relieve(clip(a.ID, maxName), "a rule mutes its alert", func(*entry) bool { return true })...)
 	}
 	for _, c := range p.remedies(a) {
 		decided, more, again := p.decide(c)

@@ -101,7 +101,8 @@ func anyAlert(now int64) *rapid.Generator[*alert.Alert] {
 			Signature: rapid.SampledFrom([]*alert.Signature{
 				nil, signature(), {}, {Fields: signature().Fields, Normal: 0.02, NNormal: 100}, {Fields: []alert.Field{{Name: "ttl_min", Value: "9"}, {Name: "ttl_max", Value: "8"}}, NNormal: 100},
 			}).Draw(t, "signature"),
-			Loss: alert.Loss{Ratio: or(t, "loss", 0, 0.2, -1, 7)},
+			Muted: or(t, "muted", nil, &alert.Muted{Reason: "x"}),
+			Loss:  alert.Loss{Ratio: or(t, "loss", 0, 0.2, -1, 7)},
 		}
 	})
 }
