@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"weir/analyzers/baseline"
 	"weir/analyzers/tally"
 	"weir/decode"
 )
@@ -639,12 +638,4 @@ func TestReconfigureBruteforce(t *testing.T) {
 	if len(found) != 1 || found[0].Count != 13 {
 		t.Errorf("%d findings", len(found))
 	}
-}
-
-// baselineOf is used by tests that need a memory older than an hour.
-func agedSite(t *testing.T) *Site {
-	t.Helper()
-	s := NewSite(nil, nil)
-	s.Baseline.Seen(baseline.Key{Kind: baseline.KindLink}, worldStart-int64(3*time.Hour))
-	return s
 }

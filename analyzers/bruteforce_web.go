@@ -43,8 +43,7 @@ type webTries struct {
 	half   int64
 	pace   pace
 	via    decode.Addr
-	second int64
-	count  uint32 // POSTs in it
+	second int64 // of the last value that the baseline learned
 	form   webForm
 	proven bool
 }
