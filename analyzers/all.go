@@ -63,5 +63,8 @@ func All(cfg Config, site *Site) []Analyzer {
 		NewTunnel(cfg.Tunnel, site),
 		NewExfil(cfg.Exfil, site),
 		NewBeacon(cfg.Beacon, site),
+		NewRate(cfg.Rate, site),
+		NewChange(cfg.Change, site),
+		NewLatency(cfg.Latency, site),
 	}
 }

@@ -21,8 +21,8 @@ import (
 // by z standard deviations; k of n samples (not seconds: services may be rarely asked) are a finding. The lot is told where more
 // than maxParts services are slow and it is, too.
 //
-// What it mistakes. Other clients are farther away: so a finding of rtt needs several clients, and services with fewer are not
-// judged by it. A new way through the network is one alert, and taken for normal after `accept`. A mirror port that doubles
+// What it mistakes. Other clients are farther away: so a finding of rtt needs several clients, half of all, and services with
+// fewer are not judged by it. A new way through the network is one alert, and taken for normal after `accept`. A mirror port that doubles
 // packets makes retransmissions; if it does so always, it is normal. It cannot tell the server's time to answer: that is not in
 // headers.
 //
@@ -42,7 +42,7 @@ type Latency struct {
 	view     View
 	services *seconds[baseline.Key, latencySecond]
 	alarms   rateAlarms[baseline.Key]
-	clients  map[baseline.Key]*tally.HLL // of alarms: who had samples that were over
+	clients  map[baseline.Key]*latencyClients // of alarms
 	crossed  []baseline.Key
 }
 
@@ -52,7 +52,7 @@ type LatencyConfig struct {
 	Retransmissions float64       `yaml:"retransmissions"` // percent of packets with payload
 	Packets         uint64        `yaml:"packets"`         // with payload, that make a sample of retransmissions
 	Multiplier      float64       `yaml:"multiplier"`      // of the mean
-	Clients         uint64        `yaml:"clients"`         // that see longer handshakes
+	Clients         uint64        `yaml:"clients"`         // that see longer handshakes, and are half of all
 	Accept          time.Duration `yaml:"accept"`          // after which a level that stays is taken for normal; 0: never
 	Quiet           time.Duration `yaml:"quiet"`           // after which an alert closes
 	Keys            int           `yaml:"keys"`            // services that are judged in a second
@@ -103,7 +103,6 @@ type latencySecond struct {
 	rtt              uint64 // Σ µs
 	n                uint64
 	payload, retrans uint64
-	clients          tally.HLL
 }
 
 const (
@@ -131,7 +130,7 @@ func NewLatency(cfg LatencyConfig, site *Site) *Latency {
 		cfg: cfg, site: site, base: site.Baseline.Config(), judged: never,
 		services: newSeconds[baseline.Key, latencySecond](cfg.Keys),
 		alarms:   newRateAlarms[baseline.Key](cfg.Alarms),
-		clients:  map[baseline.Key]*tally.HLL{},
+		clients:  map[baseline.Key]*latencyClients{},
 	}
 }
 
@@ -157,6 +156,14 @@ func (l *Latency) Judge(e *tally.Epoch, emit func(*Finding)) {
 		}
 		l.add(latencyLot(inside), v)
 	}
+	if len(l.alarms.list) == 0 {
+		return
+	}
+	for i := range e.Pairs {
+		if p := &e.Pairs[i]; p.RTTN > 0 {
+			l.watch(p)
+		}
+	}
 }
 
 // latencyLot is the key of all inside services, or of all outside ones.
@@ -170,7 +177,33 @@ func (l *Latency) add(k baseline.Key, v *tally.Service) {
 		s.n += uint64(v.RTTN)
 		s.payload += uint64(v.Payload)
 		s.retrans += uint64(v.Retrans)
-		s.clients.Merge(&v.Sources)
+	}
+}
+
+// latencyClients are the clients that a service has had since it has an alarm, and those with long handshakes.
+type latencyClients struct{ all, slow tally.HLL }
+
+// several reports whether long handshakes are those of enough clients, and of half of all.
+func (c *latencyClients) several(least uint64) bool {
+	n := c.slow.Count()
+	return n >= least && n*2 >= c.all.Count()
+}
+
+// watch notes which clients see the long handshakes of services with an alarm.
+func (l *Latency) watch(p *tally.Pair) {
+	inside := l.site.Inside(p.Key.Server.Netip(p.Key.Ver))
+	keys := [...]baseline.Key{serviceKey(p.Key.Server, p.Key.Ver, p.Key.Proto, p.Key.Port), latencyLot(inside)}
+	for _, k := range keys {
+		k.Measure = baseline.MeasureRTT
+		a := l.alarms.find(k)
+		if a == nil {
+			continue
+		}
+		client := scramble(p.Key.Client.Lo, p.Key.Client.Hi)
+		l.clients[k].all.Add(client)
+		if float64(p.RTT)/float64(p.RTTN)/1000 >= a.over[0].limit {
+			l.clients[k].slow.Add(client)
+		}
 	}
 }
 
@@ -210,7 +243,7 @@ func (l *Latency) sample(second int64, k *baseline.Key, v *latencySecond, m int,
 	a := l.alarms.find(key)
 	if over && a == nil {
 		if a = l.alarms.at(key, at); a != nil {
-			l.clients[key] = &tally.HLL{}
+			l.clients[key] = &latencyClients{}
 		}
 	}
 	if a != nil {
@@ -237,11 +270,9 @@ func (l *Latency) note(a *rateAlarm[baseline.Key], second int64, v *latencySecon
 	if !over {
 		return
 	}
-	clients := l.clients[a.key]
-	clients.Merge(&v.clients)
 	a.now, a.over[0] = second, *o
 	a.count += max(v.n, v.retrans)
-	if !a.cross[0].Met(l.base.Need, l.base.Of) || a.key.Measure == baseline.MeasureRTT && clients.Count() < l.cfg.Clients {
+	if !a.cross[0].Met(l.base.Need, l.base.Of) || a.key.Measure == baseline.MeasureRTT && !l.clients[a.key].several(l.cfg.Clients) {
 		return
 	}
 	if a.open == 0 {
@@ -324,7 +355,7 @@ func (l *Latency) tell(a *rateAlarm[baseline.Key], m int) {
 	}
 	what := "Handshakes " + where + " take longer"
 	if m == latencyRTT {
-		f.Why = append(f.Why, Measure{Name: "clients", Value: float64(l.clients[a.key].Count()), Unit: "clients", Threshold: float64(l.cfg.Clients)})
+		f.Why = append(f.Why, Measure{Name: "clients", Value: float64(l.clients[a.key].slow.Count()), Unit: "clients", Threshold: float64(l.cfg.Clients)})
 	} else {
 		what = "More is retransmitted " + where
 	}
@@ -344,7 +375,7 @@ func (l *Latency) adjust(cfg *Config) []string {
 // bytes is the memory of the tables when they are full.
 func (c *LatencyConfig) bytes() int {
 	keys := 2 * c.Keys * (int(unsafe.Sizeof(secondEntry[baseline.Key, latencySecond]{})) + 16)
-	return keys + c.Alarms*int(2*unsafe.Sizeof(rateAlarm[baseline.Key]{})+unsafe.Sizeof(tally.HLL{}))
+	return keys + c.Alarms*int(2*unsafe.Sizeof(rateAlarm[baseline.Key]{})+unsafe.Sizeof(latencyClients{}))
 }
 
 // Costs implements Bounded.

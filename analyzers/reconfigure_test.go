@@ -20,6 +20,8 @@ func TestReconfigureEach(t *testing.T) {
 		"analyzers.fingerprint.prints", "analyzers.fingerprint.services",
 		"analyzers.bruteforce.pairs", "analyzers.bruteforce.services", "analyzers.http.clients", "analyzers.http.services",
 		"analyzers.dns.domains", "analyzers.tunnel.pairs", "analyzers.exfil.pairs", "analyzers.beacon.pairs",
+		"analyzers.rate.keys", "analyzers.rate.pairs", "analyzers.rate.alarms", "analyzers.rate.hours", "analyzers.change.hosts",
+		"analyzers.latency.keys", "analyzers.latency.alarms",
 	}
 	var named []string
 	section := reflect.TypeFor[Config]()

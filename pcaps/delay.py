@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """delay.py A B DEVICE MS: a wire between two network namespaces that takes MS
 milliseconds (and up to a tenth more) one way. Ends with the namespaces' other
-processes; lab.sh starts and ends it."""
-import ctypes, fcntl, os, random, select, struct, sys, time
+processes; lab.sh starts and ends it. From SIGUSR1 on it takes 150 ms more, from
+SIGUSR2 on it loses one frame in eight."""
+import ctypes, fcntl, os, random, select, signal, struct, sys, time
 from collections import deque
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, CLONE_NEWNET = 0x400454CA, 2, 0x1000, 0x40000000
@@ -19,7 +20,19 @@ def tap(space, device):
 
 
 a, b = tap(sys.argv[1], sys.argv[3]), tap(sys.argv[2], sys.argv[3])
-delay = float(sys.argv[4]) / 1000
+delay, loss = float(sys.argv[4]) / 1000, 0
+
+
+def worse(number, _):
+    global delay, loss
+    if number == signal.SIGUSR1:
+        delay += 0.15
+    else:
+        loss = 1 / 8
+
+
+signal.signal(signal.SIGUSR1, worse)
+signal.signal(signal.SIGUSR2, worse)
 other, waiting, last = {a: b, b: a}, {a: deque(), b: deque()}, {a: 0.0, b: 0.0}
 while True:
     due = min((q[0][0] for q in waiting.values() if q), default=None)
@@ -28,6 +41,8 @@ while True:
         try:
             for _ in range(64):
                 frame = os.read(fd, 65536)
+                if random.random() < loss:
+                    continue
                 # Frames keep their order: nobody leaves before the one ahead.
                 last[fd] = max(last[fd], time.monotonic() + delay * random.uniform(1, 1.1))
                 waiting[fd].append((last[fd], frame))

@@ -121,6 +121,18 @@ var truths = map[string]struct {
 	"exfil/first-day":        {"volume", []string{insider}, flooder},
 	"beacon/jitter":          {"beacon", []string{insider}, flooder + ":80/tcp"},
 	"beacon/open-connection": {"beacon", []string{insider}, flooder + ":443/tcp"},
+
+	"rate/spike":              {"spike", nil, host + ":80/tcp"},
+	"rate/load-lasting":       {"spike", nil, host + ":80/tcp"},
+	"rate/drop":               {"drop", nil, host + ":5201/tcp"},
+	"rate/source-scraper":     {"source_spike", []string{flooder}, host + ":80/tcp"},
+	"rate/source-connections": {"source_spike", []string{flooder}, host + ":80/tcp"},
+	"rate/sustained-mirror":   {"sustained", []string{flooder}, host + ":80/tcp"},
+	"change/new-service":      {"new_service", nil, host + ":8080/tcp"},
+	"change/new-peer":         {"new_peer", []string{host}, flooder + ":80/tcp"},
+	"change/silent-service":   {"silent_service", nil, host + ":80/tcp"},
+	"latency/rtt":             {"rtt", nil, host + ":80/tcp"},
+	"latency/retransmission":  {"retransmission", nil, host + ":80/tcp"},
 }
 
 // parties are true subjects, too, that need not be named: the single sources of attacks by many.

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Twenty clients fetch one page a second from one web server for four minutes
+# (played in 24 seconds, see stretch.py). Then wrk at 203.0.113.66 asks for pages
+# for ten seconds, on two connections that stay open: some 90 requests a second.
+# The snaplen keeps the heads of requests and answers.
+LAB_DELAY_MS=20
+. "$(dirname "$0")/../../lab.sh"; lab
+. "$pcaps_dir/stretch.sh"
+outside crowd $(range 198.51.100. 20 39)
+outside scraper 203.0.113.66
+inside server 10.20.0.10
+web server 80
+record router wan -s 360
+pace 10
+on crowd /usr/bin/python3 "$pcaps_dir/visitors.py" http://10.20.0.10/0.2.html 198.51.100.20 20 10 24
+pace 1
+on scraper wrk -t 1 -c 2 -d 10s http://10.20.0.10/0.2.html >&2
+stretched
