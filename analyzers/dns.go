@@ -137,6 +137,7 @@ type DNS struct {
 	day     int64
 	learn   *seconds[uint64, uint64] // what the site asks of a domain
 	open    []int                    // places of domains that were named and are not quiet, or wait to be judged
+	named   map[uint64]bool          // hashes of domains that are named
 	opennx  []int                    // likewise, of clients
 	emit    func(*Finding)
 	f       Finding
@@ -182,7 +183,7 @@ type dnsUsers struct{ clients tally.HLL }
 // NewDNS returns an analyzer with settings that Check accepts.
 func NewDNS(cfg DNSConfig, site *Site) *DNS {
 	a := &DNS{
-		cfg: cfg, site: site,
+		cfg: cfg, site: site, named: map[uint64]bool{},
 		domains: newPool[dnsKey, dnsDomain](cfg.Domains, nil),
 		users:   newPool[uint64, dnsUsers](max(cfg.Domains/4, poolWays), nil),
 		clients: newPool[dnsKey, dnsClient](max(cfg.Domains/4, poolWays), nil),
@@ -241,6 +242,7 @@ func (a *DNS) Finish(emit func(*Finding)) {
 
 // tellRest judges what waits, and tells what came since the latest finding, if that is so long ago.
 func (a *DNS) tellRest(ago int64) {
+	clear(a.named)
 	kept := a.open[:0]
 	for _, at := range a.open {
 		k, s := a.domains.value(at)
@@ -249,6 +251,9 @@ func (a *DNS) tellRest(ago int64) {
 		}
 		if s.listed = s.due || s.emitted != 0 && a.now-s.last <= int64(a.cfg.Quiet); s.listed {
 			kept = append(kept, at)
+			if s.emitted != 0 {
+				a.named[k.hash] = true
+			}
 		}
 	}
 	a.open = kept

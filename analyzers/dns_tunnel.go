@@ -79,7 +79,7 @@ func (a *DNS) tunnel(in *tally.Name) {
 	if b := a.learn.add(k.hash); b != nil {
 		*b += in.LabelBytes
 	}
-	if s.emitted == 0 && in.Queries > 0 {
+	if s.emitted == 0 && in.Queries > 0 && a.may(s) {
 		s.due = true
 		if a.now-s.judged >= int64(time.Second) {
 			a.judge(k, s)
@@ -149,11 +149,9 @@ func (h *dnsHalf) add(o *dnsHalf) {
 func (a *DNS) learned(second int64, hash *uint64, bytes *uint64) {
 	now := second * 1e9
 	r := a.site.Baseline.Series(a.series(*hash), now)
-	for _, at := range a.open {
-		if k, s := a.domains.value(at); k.hash == *hash && s.emitted != 0 {
-			r.Freeze(now)
-			return
-		}
+	if a.named[*hash] {
+		r.Freeze(now)
+		return
 	}
 	r.Thaw(now)
 	r.Learn(now, float64(*bytes))
@@ -227,6 +225,12 @@ func (g *dnsSigns) score(rate float64) int {
 		n -= 15
 	}
 	return n
+}
+
+// may tells whether what was asked can be a tunnel at all: 6 bits a character are more than names have.
+func (a *DNS) may(s *dnsDomain) bool {
+	bytes := s.half[0].labelBytes + s.half[1].labelBytes
+	return float64(6*bytes) >= 8*a.cfg.Rate*dnsSeconds && float64(bytes) >= dnsTyped*float64(s.half[0].queries+s.half[1].queries)
 }
 
 // list keeps a place in mind that is to be judged again.

@@ -193,7 +193,7 @@ func (a *Exfil) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.view.Observe(e)
 	a.learn.turn(e, a.learned)
 	for i := range e.Pairs {
-		if in := &e.Pairs[i]; in.Payload > 0 && (in.Key.Proto == protoTCP || in.Key.Proto == protoUDP) {
+		if in := &e.Pairs[i]; (in.Payload > 0 || in.Opened > 0) && (in.Key.Proto == protoTCP || in.Key.Proto == protoUDP) {
 			a.observe(in)
 		}
 	}
@@ -240,8 +240,10 @@ func (a *Exfil) observe(in *tally.Pair) {
 			return
 		}
 	}
-	if b := a.learn.add(exfilKey{host: key.host, ver: key.ver}); b != nil {
-		*b += in.Payload
+	if in.Payload > 0 {
+		if b := a.learn.add(exfilKey{host: key.host, ver: key.ver}); b != nil {
+			*b += in.Payload
+		}
 	}
 	k, s := a.pairs.value(at)
 	a.add(at, k, s, in)
