@@ -411,6 +411,7 @@ func (a *Fingerprint) report(s *toolSource, now int64, emit func(*Finding)) {
 		f.Why = append(f.Why, Measure{Name: name, Value: float64(value), Unit: unit, Threshold: float64(threshold)})
 	}
 	if s.tool.label != 0 {
+		f.Print = s.tool.String()
 		add("print_attempts", s.attempts, "SYNs", a.cfg.Attempts)
 		add("print_contacts", s.contacts, "contacts", 0)
 		f.Summary = fmt.Sprintf("%s sent %d SYNs as %s writes them (%s); first contacts: %d", addr, s.attempts, s.tool,
