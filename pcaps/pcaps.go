@@ -12,13 +12,31 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// All of them together stay below 5 MB (a test holds it): of the floods, the smaller ones.
+// All of them together stay below 5 MB (a test holds it): of each kind, smaller ones.
 //
-//go:embed scan/*/in.pcap* fingerprint/*/in.pcap*
-//go:embed dns/*/in.pcap* tunnel/*/in.pcap* exfil/*/in.pcap* beacon/*/in.pcap*
-//go:embed flood/amplification-dns/in.pcap.zst flood/amplification-memcached/in.pcap.zst flood/amplification-ntp/in.pcap.zst
-//go:embed flood/syn-one-source/in.pcap.zst flood/syn-near-floor/in.pcap.zst flood/syn-ipv6/in.pcap.zst
-//go:embed flood/udp/in.pcap.zst flood/icmp/in.pcap.zst flood/slow-headers/in.pcap.zst flood/slow-read/in.pcap.zst
+//go:embed scan/nmap-sS-vertical/in.pcap.zst scan/nmap-sT-vertical/in.pcap.zst scan/nmap-ipv6/in.pcap.zst scan/slow-scan/in.pcap
+//go:embed scan/slow-scan-1min/in.pcap scan/nmap-sS-filtered/in.pcap scan/masscan-horizontal/in.pcap scan/nmap-horizontal/in.pcap
+//go:embed scan/zmap-horizontal/in.pcap scan/mirai-like/in.pcap scan/strobe/in.pcap scan/nmap-block/in.pcap.zst
+//go:embed scan/nmap-ack/in.pcap scan/nmap-fin/in.pcap scan/nmap-null/in.pcap scan/nmap-xmas/in.pcap scan/nmap-maimon/in.pcap
+//go:embed scan/nmap-udp/in.pcap scan/nmap-udp-horizontal/in.pcap.zst scan/ping-sweep/in.pcap scan/arp-sweep/in.pcap
+//go:embed scan/distributed/in.pcap
+//go:embed flood/syn-near-floor/in.pcap.zst flood/udp/in.pcap.zst flood/icmp/in.pcap.zst flood/amplification-dns/in.pcap.zst
+//go:embed flood/amplification-memcached/in.pcap.zst flood/slow-read/in.pcap.zst
+//go:embed fingerprint/nmap-O/in.pcap fingerprint/nmap-sV/in.pcap fingerprint/masscan/in.pcap fingerprint/zmap/in.pcap
+//go:embed fingerprint/hping3-syn/in.pcap fingerprint/cluster/in.pcap.zst fingerprint/rotation/in.pcap.zst
+//go:embed fingerprint/mismatch/in.pcap
+//go:embed bruteforce/hydra-ssh/in.pcap.zst bruteforce/hydra-ftp/in.pcap.zst bruteforce/medusa-ftp/in.pcap.zst
+//go:embed bruteforce/hydra-basic/in.pcap.zst bruteforce/hydra-form-redirect/in.pcap.zst bruteforce/stuffing-ftp/in.pcap.zst
+//go:embed http/ffuf/in.pcap.zst http/gobuster-ipv6/in.pcap.zst http/methods/in.pcap http/rotating-agents/in.pcap.zst
+//go:embed http/spike/in.pcap.zst http/error-surge/in.pcap.zst
+//go:embed dns/*/in.pcap*
+//go:embed tunnel/*/in.pcap*
+//go:embed exfil/curl-upload/in.pcap.zst exfil/slow/in.pcap.zst
+//go:embed beacon/*/in.pcap*
+//go:embed rate/spike/in.pcap.zst rate/source-connections/in.pcap.zst rate/source-scraper/in.pcap.zst
+//go:embed rate/sustained-mirror/in.pcap.zst rate/drop/in.pcap.zst
+//go:embed change/*/in.pcap*
+//go:embed latency/*/in.pcap*
 var files embed.FS
 
 // Read is the capture of a case, as "scan/nmap-fin": a pcap.

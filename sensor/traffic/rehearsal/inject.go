@@ -34,57 +34,84 @@ type attack struct {
 	marks   netip.Addr // whose packets are the attack: the subject's, else the victim's
 }
 
-// attacks places the attacks: each kind once before any comes again, in even parts of the time from a seventh of it on (in a week,
-// after the first day), one in each part at a random time. They are queued; what is true of them is whole when the run is over.
+// attacks places the attacks: in even parts of the time from a seventh of it on (in a week, after the first day), one in each part
+// at a random time. Each kind comes once before any comes again, as far as it fits: what does not fit yet waits. They are queued;
+// what is true of them is whole when the run is over.
 func (g *generator) attacks() ([]*attack, error) {
 	r := rand.New(rand.NewPCG(g.cfg.Seed, 3))
 	from := g.start + (g.end-g.start)/7
+	part := (g.end - from) / int64(max(1, g.cfg.Attacks))
 	var list []*attack
-	var deck []int
+	waiting := deck(r)
 	for i := range g.cfg.Attacks {
-		part := (g.end - from) / int64(g.cfg.Attacks)
-		var a *attack
-		for range 4 * len(kinds()) {
-			if len(deck) == 0 {
-				deck = r.Perm(len(kinds()))
-			}
-			k := kinds()[deck[0]]
-			deck = deck[1:]
-			recipe := &recipes[k[r.IntN(len(k))]]
-			var err error
-			if a, err = g.place(r, recipe, from+int64(i)*part, part); err != nil {
-				return nil, err
-			}
-			if a != nil {
-				break
-			}
+		a, rest, err := g.next(r, waiting, from+int64(i)*part, part)
+		if a == nil && err == nil { // each that fits was there
+			a, rest, err = g.next(r, append(waiting, deck(r)...), from+int64(i)*part, part)
+		}
+		if err != nil {
+			return nil, err
 		}
 		if a == nil {
 			return nil, fmt.Errorf("no attack is as short as %s: ask for a longer site", time.Duration(g.end-from))
 		}
+		waiting = rest
 		a.truth.ID = fmt.Sprintf("a%03d", i+1)
 		list = append(list, a)
 	}
 	return list, nil
 }
 
-// kinds are the recipes by analyzer and kind, in their order.
-func kinds() (list [][]int) {
-	at := map[string]int{}
-	for i := range recipes {
-		key := recipes[i].analyzer + "." + recipes[i].kind
-		if _, ok := at[key]; !ok {
-			at[key] = len(list)
-			list = append(list, nil)
+// next places the first of the kinds that fits, and returns those that wait on.
+func (g *generator) next(r *rand.Rand, kinds [][]int, from, part int64) (*attack, [][]int, error) {
+	for j, k := range kinds {
+		a, err := g.place(r, &recipes[k[r.IntN(len(k))]], from, part)
+		if err != nil || a != nil {
+			return a, slices.Delete(kinds, j, j+1), err
 		}
-		list[at[key]] = append(list[at[key]], i)
 	}
-	return list
+	return nil, kinds, nil
+}
+
+// deck is an order of the kinds, each the recipes that have it: one kind of each analyzer, then a second of those that have one,
+// and so on.
+func deck(r *rand.Rand) (list [][]int) {
+	var analyzers []string
+	kinds := map[string][][]int{} // by analyzer
+	for i, k := range recipes {
+		of := kinds[k.analyzer]
+		if of == nil {
+			analyzers = append(analyzers, k.analyzer)
+		}
+		j := slices.IndexFunc(of, func(same []int) bool { return recipes[same[0]].kind == k.kind })
+		if j < 0 {
+			kinds[k.analyzer] = append(of, []int{i})
+			continue
+		}
+		of[j] = append(of[j], i)
+	}
+	for _, a := range analyzers {
+		of := kinds[a]
+		r.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
+	}
+	for round := 0; ; round++ {
+		n := len(list)
+		for _, i := range r.Perm(len(analyzers)) {
+			if of := kinds[analyzers[i]]; round < len(of) {
+				list = append(list, of[round])
+			}
+		}
+		if len(list) == n {
+			return list
+		}
+	}
 }
 
 // place gives a recipe a time within a part that begins at from, and addresses. It is nil where the capture would not end before
-// the site does.
+// the site does, and for what needs a day to compare with in the first one.
 func (g *generator) place(r *rand.Rand, k *recipe, from, part int64) (*attack, error) {
+	if k.learned && from < g.start+int64(24*time.Hour) {
+		return nil, nil
+	}
 	frames, err := k.frames()
 	if err != nil {
 		return nil, err
@@ -213,7 +240,7 @@ func (g *generator) play(a *attack) task {
 		b := slices.Clone(f.data)
 		if a.names.frame(b) {
 			g.out.raw(now, b, f.wire-len(b))
-			if a.concerns(b) {
+			if a.concerns(b) && f.at-frames[0].at >= int64(a.recipe.after) {
 				a.truth.First, a.truth.Last = min(a.truth.First, truth.Time(now)), truth.Time(now)
 				a.truth.Packets++
 			}

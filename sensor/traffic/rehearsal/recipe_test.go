@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -72,7 +73,7 @@ func alone(t *testing.T, k *recipe, seed uint64) ([]byte, *truth.File) {
 	t.Helper()
 	var b bytes.Buffer
 	g := newGenerator(&b, Config{Seed: seed, Start: DefaultStart, Length: 7 * 24 * time.Hour, Rate: 1})
-	a, err := g.place(rand.New(rand.NewPCG(seed, 3)), k, g.start+int64(time.Hour), 1)
+	a, err := g.place(rand.New(rand.NewPCG(seed, 3)), k, g.start+int64(24*time.Hour), 1)
 	if err != nil || a == nil {
 		t.Fatalf("%s: %v, %v", k.capture, a, err)
 	}
@@ -94,6 +95,7 @@ func TestAttacks(t *testing.T) {
 			k.only, k.stretch = "", 0
 		}
 		t.Run(k.capture, func(t *testing.T) {
+			t.Parallel()
 			b, f := alone(t, &k, uint64(i))
 			score, all := judged(t, b, f)
 			if score.Found != 1 || score.False != 0 {
@@ -210,6 +212,49 @@ func TestSilent(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDeck holds that each analyzer comes before any comes again, each kind likewise, and that a week of thirty attacks has them
+// so, with what needs a day to compare with after that day.
+func TestDeck(t *testing.T) {
+	kinds := map[string]bool{}
+	analyzers := map[string]bool{}
+	for _, k := range recipes {
+		kinds[k.analyzer+"."+k.kind], analyzers[k.analyzer] = true, true
+	}
+	list := deck(rand.New(rand.NewPCG(1, 3)))
+	first := map[string]bool{}
+	for i, k := range list {
+		one := recipes[k[0]]
+		if first[one.analyzer] = true; i < len(analyzers) && len(first) != i+1 {
+			t.Errorf("%s comes again as number %d of %d analyzers", one.analyzer, i+1, len(analyzers))
+		}
+		delete(kinds, one.analyzer+"."+one.kind)
+	}
+	if len(kinds) != 0 {
+		t.Errorf("%v do not come", kinds)
+	}
+
+	g := newGenerator(io.Discard, Config{Seed: 6, Start: DefaultStart, Length: 7 * 24 * time.Hour, Attacks: 30, Rate: 1})
+	placed, err := g.attacks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, a := range placed {
+		name := a.recipe.analyzer + "." + a.recipe.kind
+		if seen[name] {
+			t.Errorf("%s comes twice", name)
+		}
+		seen[name] = true
+		delete(analyzers, a.recipe.analyzer)
+		if a.recipe.learned && a.begin < g.start+int64(24*time.Hour) {
+			t.Errorf("%s comes after %s", name, time.Duration(a.begin-g.start))
+		}
+	}
+	if len(analyzers) != 0 {
+		t.Errorf("%v do not come in a week", analyzers)
 	}
 }
 
