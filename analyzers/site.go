@@ -21,8 +21,9 @@ type Site struct {
 	flooding int64 // until when a flood may last anywhere
 }
 
-// siteAlarm is until when (ns) a party's findings may last: of any analyzer, of flood, and of scan or fingerprint.
-type siteAlarm struct{ any, flood, scan int64 }
+// siteAlarm is until when (ns) a party's findings may last: of any analyzer, of flood, of flood on a service of the
+// address, and of scan or fingerprint.
+type siteAlarm struct{ any, flood, part, scan int64 }
 
 // maxAlarmed bounds what is remembered of alarms; with more of them, those that lapse first are forgotten.
 const maxAlarmed = 1 << 14
@@ -66,6 +67,11 @@ func (s *Site) Alarm(f *Finding) {
 		case "flood":
 			a.flood = max(a.flood, until)
 			s.flooding = max(s.flooding, until)
+			if host := (Party{Prefix: p.Prefix}); p.Port != 0 {
+				b := s.alarmed[host]
+				b.part = max(b.part, until)
+				s.alarmed[host] = b
+			}
 		case "scan", "fingerprint":
 			a.scan = max(a.scan, until)
 		}
@@ -113,6 +119,11 @@ func (s *Site) Flooded(addr netip.Addr, port uint16, proto uint8, now int64) boo
 	}
 	p.Port, p.Proto = port, proto
 	return port != 0 && s.alarmed[p].flood > now
+}
+
+// FloodedHost is Flooded of an address, or of any service of it.
+func (s *Site) FloodedHost(addr netip.Addr, now int64) bool {
+	return s.Flooded(addr, 0, 0, now) || s.flooding > now && s.alarmed[Party{Prefix: netip.PrefixFrom(addr, addr.BitLen())}].part > now
 }
 
 // Scanning reports whether a scan by an address, or its scanning tool, is told by a finding that is not over.

@@ -204,9 +204,9 @@ func (w *Weird) score(k *weirdKey, c *weirdCase) int {
 func (w *Weird) toldByOthers(k *weirdKey, c *weirdCase) bool {
 	who := k.who.Netip(k.ver)
 	if weirdRules[k.kind].victim {
-		return w.site.Flooded(who, 0, 0, w.now)
+		return w.site.FloodedHost(who, w.now)
 	}
-	return k.kind == weirdFlags && w.site.Scanning(who, w.now) || !c.several && w.site.Flooded(c.other.Netip(k.ver), 0, 0, w.now)
+	return k.kind == weirdFlags && w.site.Scanning(who, w.now) || !c.several && w.site.FloodedHost(c.other.Netip(k.ver), w.now)
 }
 
 // tell tells of a case.

@@ -133,7 +133,7 @@ func TestWeird(t *testing.T) {
 		}},
 		{"martians of a flood", "martian", 25, 49, func(w *weirdWorld) {
 			p := netip.MustParsePrefix("10.0.0.5/32")
-			w.site.Alarm(&Finding{Analyzer: "flood", Score: 80, Time: w.tick * tally.Tick, Quiet: 600e9, Victim: Party{Prefix: p}})
+			w.site.Alarm(&Finding{Analyzer: "flood", Score: 80, Time: w.tick * tally.Tick, Quiet: 600e9, Victim: Party{Prefix: p, Port: 80, Proto: protoTCP}})
 			w.run(30, func(i int) { every(w, i, 2, tally.OddSource, fmt.Sprintf("127.0.0.%d", i%200), "10.0.0.5", 0) })
 		}},
 		{"split handshake", "split_handshake", 25, 49, func(w *weirdWorld) { w.odd(tally.OddSplit, "192.0.2.9", "10.0.0.5", 0, 1) }},
