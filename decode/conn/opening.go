@@ -16,8 +16,8 @@ const (
 )
 
 // Watch says what is to become of a packet's connection, whatever was marked so far: EvOpening with each packet that carries
-// payload, or with none. Until it is said, TCP connections that are answered or were met midway have it with the first 12
-// while neither side has sent more than 16 KiB, those of UDP with the first 6. The packet is of a shard that the caller owns;
+// payload, or with none. Until it is said, TCP connections that are sessions (see Session) have it with the first 12 while
+// neither side has sent more than 16 KiB, those of UDP with the first 6. The packet is of a shard that the caller owns;
 // its connection may be gone.
 func (t *Tables) Watch(p *decode.Packet, on bool) {
 	s := &t.shards[p.Shard%decode.Shards]
@@ -82,8 +82,8 @@ func (c *conn) looks() bool {
 	case c.proto != protoTCP:
 		c.more |= moreLooks
 		return false
-	case c.bits&(bitProven|bitAnswered|bitMidstream) == 0:
-		return false // a flood, or a view of one side
+	case !c.begins():
+		return false // a flood, a view of one side, or what somebody sends under another's address
 	case max(c.side[0].last-c.side[0].start, c.side[1].last-c.side[1].start) > openingBytes:
 		c.more |= moreLooks
 		return false

@@ -167,6 +167,23 @@ func TestOpenings(t *testing.T) {
 	if a := marked(20, 10, &c, 'c'); a != 0 {
 		t.Errorf("%d packets marked without an answer", a)
 	}
+	for name, script := range map[string]string{ // what a server answers to a client's forged address
+		"a SYN, and data that does not know the SYN-ACK": "c S 100 0 0; s S. 900 101 0",
+		"data out of nothing, and a RST":                 "c P. 101 901 10; s R 901 0 0",
+	} {
+		p = newTape(t)
+		p.segments(script)
+		c = 101
+		if a := marked(20, 10, &c, 'c'); a != 0 {
+			t.Errorf("%s: %d packets marked", name, a)
+		}
+	}
+	p = newTape(t)
+	p.segments("c P. 101 901 10; s P. 901 111 10")
+	c = 111
+	if a := marked(20, 10, &c, 'c'); a != 11 { // and the server's
+		t.Errorf("met midway: %d packets marked, want 11", a)
+	}
 
 	p = newTape(t)
 	n := 0
