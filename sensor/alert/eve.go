@@ -17,8 +17,8 @@ type rule struct {
 }
 
 // Signature ids are 1900000 to 1900999, within the range that is for local use (sidallocation.org: 1000000–1999999) and far
-// from where local rules begin. A hundred for each analyzer; the first of them, and 1900000 for analyzers, is for kinds that
-// are not listed.
+// from where local rules begin. A hundred for each of the first analyzers, ten for the later ones; the first of them, and 1900000
+// for analyzers, is for kinds that are not listed.
 const anyRule = 1900000
 
 var rules = map[string]map[string]rule{
@@ -64,6 +64,7 @@ var rules = map[string]map[string]rule{
 		"cluster":  {1900302, "", "one rare print of many sources"},
 		"mismatch": {1900303, "tcp", "a User-Agent of another system than the SYN's"},
 		"rotation": {1900304, "", "one client behind many addresses"},
+		"new":      {1900305, "", "a client print that a protected service never saw"},
 	},
 	"bruteforce": {
 		"":          {1900400, "tcp", "guessed credentials"},
@@ -78,6 +79,58 @@ var rules = map[string]map[string]rule{
 		"probing": {1900503, "tcp", "many paths that are not there"},
 		"agents":  {1900504, "tcp", "odd User-Agents"},
 		"spike":   {1900505, "tcp", "a spike of requests"},
+	},
+	"dns": {
+		"":         {1900600, "", "odd names"},
+		"tunnel":   {1900601, "", "data in names below one domain"},
+		"nxdomain": {1900602, "", "many names that do not exist"},
+	},
+	"tunnel": {
+		"":     {1900610, "", "tunnel"},
+		"icmp": {1900611, "icmp", "data in echoes"},
+	},
+	"exfil": {
+		"":       {1900620, "", "data leaves"},
+		"volume": {1900621, "", "far more than usual to a place that is not known"},
+		"slow":   {1900622, "", "far more in a day than usual"},
+		"origin": {1900623, "", "far more than usual to one country or system"},
+	},
+	"beacon": {
+		"":       {1900630, "", "calls by the clock"},
+		"beacon": {1900631, "", "regular calls to one place"},
+	},
+	"rate": {
+		"":             {1900640, "", "rate"},
+		"spike":        {1900641, "", "far above what is normal"},
+		"drop":         {1900642, "", "far below what is normal"},
+		"source_spike": {1900643, "", "one source far above the others"},
+		"sustained":    {1900644, "", "one source that goes on and on"},
+	},
+	"change": {
+		"":               {1900650, "", "change"},
+		"new_service":    {1900651, "", "a service that was not there"},
+		"new_peer":       {1900652, "", "a server calls a place that is new"},
+		"silent_service": {1900653, "", "a service has gone silent"},
+	},
+	"latency": {
+		"":               {1900660, "tcp", "latency"},
+		"rtt":            {1900661, "tcp", "handshakes take longer"},
+		"retransmission": {1900662, "tcp", "more is sent again"},
+	},
+	"weird": {
+		"":                {1900670, "", "oddity"},
+		"arp_conflict":    {1900671, "", "one address, two hardware addresses"},
+		"arp_storm":       {1900672, "", "a storm of gratuitous ARP"},
+		"rogue_dhcp":      {1900673, "udp", "a DHCP server that is new"},
+		"rogue_router":    {1900674, "ipv6-icmp", "a router advertises that is new"},
+		"land":            {1900675, "", "from itself to itself"},
+		"teardrop":        {1900676, "", "overlapping fragments"},
+		"bad_flags":       {1900677, "tcp", "flags that no system sends"},
+		"martian":         {1900678, "", "a source that cannot be"},
+		"ttl":             {1900679, "", "the hop limit changed within a connection"},
+		"private_source":  {1900680, "", "a private source from outside"},
+		"split_handshake": {1900681, "tcp", "a SYN answered by a SYN"},
+		"overlap":         {1900682, "tcp", "segments sent again with other bounds"},
 	},
 }
 
