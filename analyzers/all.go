@@ -66,5 +66,6 @@ func All(cfg Config, site *Site) []Analyzer {
 		NewRate(cfg.Rate, site),
 		NewChange(cfg.Change, site),
 		NewLatency(cfg.Latency, site),
+		NewWeird(cfg.Weird, site),
 	}
 }

@@ -19,6 +19,7 @@ func TestReconfigureEach(t *testing.T) {
 		"analyzers.scan.sources", "analyzers.flood.max_victims", "analyzers.flood.max_normals", "analyzers.fingerprint.sources",
 		"analyzers.fingerprint.prints", "analyzers.fingerprint.services",
 		"analyzers.bruteforce.pairs", "analyzers.bruteforce.services", "analyzers.http.clients", "analyzers.http.services",
+		"analyzers.weird.cases", "analyzers.weird.addresses",
 		"analyzers.dns.domains", "analyzers.tunnel.pairs", "analyzers.exfil.pairs", "analyzers.beacon.pairs",
 		"analyzers.rate.keys", "analyzers.rate.pairs", "analyzers.rate.alarms", "analyzers.rate.hours", "analyzers.change.hosts",
 		"analyzers.latency.keys", "analyzers.latency.alarms",
@@ -65,6 +66,7 @@ func small() Config {
 	cfg.Scan.Sources, cfg.Fingerprint.Sources, cfg.Fingerprint.Prints, cfg.Fingerprint.Services = 64, 64, 64, 64
 	cfg.Bruteforce.Pairs, cfg.Bruteforce.Services, cfg.HTTP.Clients, cfg.HTTP.Services = 64, 64, 64, 64
 	cfg.DNS.Domains, cfg.Tunnel.Pairs, cfg.Exfil.Pairs, cfg.Beacon.Pairs = 64, 64, 64, 64
+	cfg.Weird.Cases, cfg.Weird.Addresses = 64, 64
 	return cfg
 }
 

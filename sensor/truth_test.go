@@ -133,6 +133,20 @@ var truths = map[string]struct {
 	"change/silent-service":   {"silent_service", nil, host + ":80/tcp"},
 	"latency/rtt":             {"rtt", nil, host + ":80/tcp"},
 	"latency/retransmission":  {"retransmission", nil, host + ":80/tcp"},
+	"scan/distributed-hidden": {"distributed", nil, network},
+	"flood/syn-below-floor":   {"syn", nil, host + ":80/tcp"},
+
+	"weird/arp-poisoning":   {"arp_conflict", nil, "10.20.0.1"},
+	"weird/arp-storm":       {"arp_storm", nil, ""},
+	"weird/rogue-dhcp":      {"rogue_dhcp", []string{insider}, ""},
+	"weird/rogue-router":    {"rogue_router", []string{"fe80::ff:fe00:c"}, ""},
+	"weird/land":            {"land", nil, host},
+	"weird/teardrop":        {"teardrop", []string{flooder}, host},
+	"weird/bad-flags":       {"bad_flags", []string{flooder}, host},
+	"weird/martian":         {"martian", nil, host},
+	"weird/split-handshake": {"split_handshake", []string{flooder}, host},
+	"weird/ttl-reset":       {"ttl", []string{"203.0.113.80"}, host},
+	"weird/overlap":         {"overlap", []string{flooder}, host},
 }
 
 // parties are true subjects, too, that need not be named: the single sources of attacks by many.

@@ -33,6 +33,12 @@ var answers = map[string]string{
 	"bruteforce/hydra-ftp": guesser, "bruteforce/hydra-ssh": guesser, "bruteforce/medusa-ftp": guesser, "bruteforce/medusa-ssh": guesser,
 	"bruteforce/stuffing-ftp": "", // nobody can be named
 
+	"weird/arp-poisoning": "", "weird/arp-storm": "", "weird/bad-flags": "", "weird/land": "", "weird/martian": "", "weird/overlap": "",
+	"weird/rogue-dhcp": "", "weird/rogue-router": "", "weird/split-handshake": "", "weird/teardrop": "", "weird/ttl-reset": "",
+	"scan/distributed-hidden": "",                          // nobody can be named
+	"benign/dhcp-pair":        "", "benign/traceroute": "", // for information
+	"flood/syn-below-floor": service + "tcp.80 limit",
+
 	"http/ffuf": guesser, "http/gobuster-ipv6": "address.20010db8005100000000000000000023 drop",
 	"http/methods": "", "http/rotating-agents": "", // low
 	"http/error-surge": "", "http/spike": "", "http/swarm": "",
