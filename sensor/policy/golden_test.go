@@ -37,7 +37,7 @@ var answers = map[string]string{
 	"weird/rogue-dhcp": "", "weird/rogue-router": "", "weird/split-handshake": "", "weird/teardrop": "", "weird/ttl-reset": "",
 	"scan/distributed-hidden": "",                          // nobody can be named
 	"benign/dhcp-pair":        "", "benign/traceroute": "", // for information
-	"flood/syn-below-floor": service + "tcp.80 limit",
+	"flood/syn-below-floor": "signature.10.20.0.10.tcp.80.bb1c0fab1f664c04 drop",
 
 	"http/ffuf": guesser, "http/gobuster-ipv6": "address.20010db8005100000000000000000023 drop",
 	"http/methods": "", "http/rotating-agents": "", // low
