@@ -27,6 +27,9 @@ const (
 	openingWays     = 8
 	openingBuffers  = 32 // for openings that came in several segments
 	openingInitials = 64 // of QUIC that are opened in a tick: 7 µs each, and anybody can send them
+
+	// openingWait is how long, in ns, a buffer is kept from openings that need one. Anybody can begin and not go on.
+	openingWait = int64(1e9)
 )
 
 // openings reads what the connections of one shard of the tallies open with. What it holds follows from the packets of the
@@ -37,8 +40,10 @@ type openings struct {
 	seed     uint64
 	sets     [openingSets][openingWays]opening
 	buffers  [openingBuffers]buffer
+	held     [openingBuffers]holder // of the buffers that are not free
 	free     [openingBuffers]uint8
 	nfree    int
+	now      int64  // of the packet
 	initials int    // of QUIC that were opened in this tick
 	lost     uint64 // openings that no buffer or place was left for, or of which a segment was missing
 	read     reader
@@ -67,6 +72,12 @@ type stream struct {
 	want    int16 // bytes in the buffer that the parser waits for
 }
 
+// holder is the direction that has a buffer, and since when the buffer is as it is.
+type holder struct {
+	by   *stream
+	last int64
+}
+
 // buffer gathers the segments of one direction.
 type buffer struct {
 	n      int
@@ -90,7 +101,7 @@ func (o *openings) packet(p *decode.Packet, ev conn.Event, to *tally.Shard) {
 	if ev&conn.EvNew != 0 {
 		o.forget(p)
 	}
-	o.tally = to
+	o.tally, o.now = to, p.Time
 	w := o.seen(p, ev)
 	if p.Key.Proto == protoUDP {
 		o.datagram(&w)
@@ -197,19 +208,33 @@ func (o *openings) gather(e *opening, s *stream, w *seen) []byte {
 func (o *openings) keep(s *stream, b []byte, want int, pending bool) (kept bool) {
 	// At least a quarter more each time: the reading of a whole opening costs no more than five times its last.
 	s.pending, s.want = pending, int16(min(max(want, len(b)+len(b)/4), hello.MaxOpening))
-	if s.buffer != 0 {
-		held := &o.buffers[s.buffer-1]
-		held.n = copy(held.bytes[:], b) // what was read of it is gone
-		return true
+	if s.buffer == 0 {
+		if o.nfree == 0 && !o.reclaim() {
+			o.lost++
+			return false
+		}
+		o.nfree--
+		s.buffer = o.free[o.nfree] + 1
 	}
-	if o.nfree == 0 {
-		o.lost++
+	n := s.buffer - 1
+	o.held[n] = holder{s, o.now}
+	o.buffers[n].n = copy(o.buffers[n].bytes[:], b) // what was read of it is gone
+	return true
+}
+
+// reclaim frees the buffer that has waited longest, if that is openingWait.
+func (o *openings) reclaim() bool {
+	oldest := &o.held[0]
+	for i := range o.held {
+		if o.held[i].last < oldest.last {
+			oldest = &o.held[i]
+		}
+	}
+	if o.now-oldest.last < openingWait {
 		return false
 	}
-	o.nfree--
-	n := o.free[o.nfree]
-	s.buffer = n + 1
-	o.buffers[n].n = copy(o.buffers[n].bytes[:], b)
+	o.lost++
+	o.release(oldest.by)
 	return true
 }
 
