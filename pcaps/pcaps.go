@@ -19,7 +19,7 @@ import (
 //go:embed scan/zmap-horizontal/in.pcap scan/mirai-like/in.pcap scan/strobe/in.pcap scan/nmap-block/in.pcap.zst
 //go:embed scan/nmap-ack/in.pcap scan/nmap-fin/in.pcap scan/nmap-null/in.pcap scan/nmap-xmas/in.pcap scan/nmap-maimon/in.pcap
 //go:embed scan/nmap-udp/in.pcap scan/nmap-udp-horizontal/in.pcap.zst scan/ping-sweep/in.pcap scan/arp-sweep/in.pcap
-//go:embed scan/distributed/in.pcap
+//go:embed scan/distributed/in.pcap scan/distributed-hidden/in.pcap
 //go:embed flood/syn-near-floor/in.pcap.zst flood/udp/in.pcap.zst flood/icmp/in.pcap.zst flood/amplification-dns/in.pcap.zst
 //go:embed flood/amplification-memcached/in.pcap.zst flood/slow-read/in.pcap.zst
 //go:embed fingerprint/nmap-O/in.pcap fingerprint/nmap-sV/in.pcap fingerprint/masscan/in.pcap fingerprint/zmap/in.pcap
@@ -37,6 +37,7 @@ import (
 //go:embed rate/sustained-mirror/in.pcap.zst rate/drop/in.pcap.zst
 //go:embed change/*/in.pcap*
 //go:embed latency/*/in.pcap*
+//go:embed weird/*/in.pcap*
 var files embed.FS
 
 // Read is the capture of a case, as "scan/nmap-fin": a pcap.

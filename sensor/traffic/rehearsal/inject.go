@@ -107,7 +107,7 @@ func deck(r *rand.Rand) (list [][]int) {
 }
 
 // place gives a recipe a time within a part that begins at from, and addresses. It is nil where the capture would not end before
-// the site does, and for what needs a day to compare with in the first one.
+// the site does, and for what needs a day, or a crowd, to compare with and has none.
 func (g *generator) place(r *rand.Rand, k *recipe, from, part int64) (*attack, error) {
 	if k.learned && from < g.start+int64(24*time.Hour) {
 		return nil, nil
@@ -122,6 +122,9 @@ func (g *generator) place(r *rand.Rand, k *recipe, from, part int64) (*attack, e
 	}
 	length := int64(float64(frames[len(frames)-1].at-frames[0].at) * a.stretch)
 	if a.begin = min(a.begin, g.end-length-int64(time.Second)); a.begin < from {
+		return nil, nil
+	}
+	if k.crowd && abroad(time.Unix(0, a.begin).UTC()) < 0.5 {
 		return nil, nil
 	}
 	g.address(r, a)

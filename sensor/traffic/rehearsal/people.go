@@ -186,7 +186,7 @@ func (g *generator) authority(name string) *host {
 func (g *generator) visit(now int64) {
 	who := g.stranger()
 	web := pick(g.r, g.webs)
-	plain := g.r.IntN(5) == 0
+	plain := g.r.IntN(2) == 0
 	port := uint16(443)
 	if plain {
 		port = 80

@@ -23,6 +23,7 @@ type recipe struct {
 	at       string        // name of the server that takes the victim's place; "": any
 	others   []string      // who takes the places of further hosts, as "10.20.0.53=dns1"
 	learned  bool          // it is judged by what its victim or subject did before: it comes after the first day
+	crowd    bool          // it is judged by what other visitors do: it comes when they do
 	after    time.Duration // into the capture the attack begins: before it is what it is compared with
 	only     string        // of the capture, the packets of this network are the attack; "": all of them
 	stretch  float64       // how many times longer it may take without becoming another attack; 0: as recorded
@@ -74,6 +75,10 @@ var recipes = []recipe{
 		capture: "scan/distributed", analyzer: "scan", kind: "distributed", victim: labNetwork, tool: "masscan --shard",
 		also: sweeps, parties: []string{"203.0.113.96/27"},
 	},
+	{
+		capture: "scan/distributed-hidden", analyzer: "scan", kind: "distributed", victim: labNetwork, tool: "masscan --shard, few probes each",
+		parties: []string{"203.0.113.96/27"},
+	},
 
 	{
 		capture: "flood/syn-near-floor", analyzer: "flood", kind: "syn", victim: labVictim + ":22/tcp", tool: "hping3 -S --rand-source", at: "bastion",
@@ -100,15 +105,15 @@ var recipes = []recipe{
 	{capture: "fingerprint/hping3-syn", analyzer: "fingerprint", kind: "tool", subject: labAttacker, tool: "hping3 -S"},
 	{
 		capture: "fingerprint/cluster", analyzer: "fingerprint", kind: "cluster", victim: labWeb, tool: "curl on 40 machines without SACK",
-		at: "www", only: labCrowd, parties: []string{labCrowd}, learned: true,
+		at: "www", only: labCrowd, parties: []string{labCrowd}, learned: true, crowd: true,
 	},
 	{
 		capture: "fingerprint/rotation", analyzer: "fingerprint", kind: "rotation", victim: labWeb, tool: "curl from 36 addresses in turn",
-		at: "www", only: labCrowd, parties: []string{labCrowd}, learned: true,
+		at: "www", only: labCrowd, parties: []string{labCrowd}, learned: true, crowd: true,
 	},
 	{
 		capture: "fingerprint/mismatch", analyzer: "fingerprint", kind: "mismatch", subject: labGuesser, victim: labWeb,
-		tool: "curl on Linux that says it were Windows", at: "www", only: labGuesser + "/32",
+		tool: "curl on Linux that says it were Windows", at: "app",
 	},
 
 	{
@@ -148,7 +153,7 @@ var recipes = []recipe{
 	},
 	{
 		capture: "http/spike", analyzer: "http", kind: "spike", also: []string{"rate.spike"}, victim: labWeb, tool: "curl from 24 addresses", at: "www",
-		only: labCrowd, parties: []string{labCrowd}, learned: true,
+		only: labCrowd, parties: []string{labCrowd}, learned: true, crowd: true,
 	},
 	{
 		capture: "http/error-surge", analyzer: "http", kind: "errors", victim: labWeb, tool: "nginx that answers by 500", at: "wiki",
@@ -179,19 +184,19 @@ var recipes = []recipe{
 
 	{
 		capture: "rate/spike", analyzer: "rate", kind: "spike", also: []string{"http.spike"}, victim: labVictim + ":80/tcp",
-		tool: "wrk from 40 addresses", at: "www", only: labCrowd, parties: []string{labCrowd}, learned: true,
+		tool: "wrk from 40 addresses", at: "www", only: labCrowd, parties: []string{labCrowd}, learned: true, crowd: true,
 	},
 	{
 		capture: "rate/source-connections", analyzer: "rate", kind: "source_spike", subject: labFlooder, victim: labVictim + ":80/tcp",
-		tool: "wrk", at: "www", only: labOnly, learned: true,
+		tool: "wrk", at: "www", only: labOnly, learned: true, crowd: true,
 	},
 	{
 		capture: "rate/source-scraper", analyzer: "rate", kind: "source_spike", subject: labFlooder, victim: labVictim + ":80/tcp",
-		tool: "wrk, two connections", at: "www", only: labOnly, learned: true,
+		tool: "wrk, two connections", at: "www", only: labOnly, learned: true, crowd: true,
 	},
 	{
 		capture: "rate/sustained-mirror", analyzer: "rate", kind: "sustained", subject: labFlooder, victim: labVictim + ":80/tcp",
-		tool: "wget --recursive", at: "www", only: labOnly, learned: true,
+		tool: "wget --recursive", at: "www", only: labOnly, learned: true, crowd: true,
 	},
 	{
 		capture: "rate/drop", analyzer: "rate", kind: "drop", victim: labVictim + ":5201/tcp", tool: "iperf3, which falls to a tenth",
@@ -217,6 +222,18 @@ var recipes = []recipe{
 		capture: "latency/retransmission", analyzer: "latency", kind: "retransmission", victim: labVictim + ":80/tcp",
 		tool: "a line that loses one frame in eight", at: "logs", after: 150 * time.Second,
 	},
+
+	{capture: "weird/arp-poisoning", analyzer: "weird", kind: "arp_conflict", victim: "10.20.0.1", tool: "arpspoof"},
+	{capture: "weird/arp-storm", analyzer: "weird", kind: "arp_storm", tool: "arping -U", parties: []string{labInsider + "/32"}},
+	{capture: "weird/rogue-dhcp", analyzer: "weird", kind: "rogue_dhcp", subject: labInsider, tool: "dnsmasq", only: labInsider + "/32"},
+	{capture: "weird/rogue-router", analyzer: "weird", kind: "rogue_router", subject: "fe80::ff:fe00:c", tool: "scapy", only: "fe80::ff:fe00:c/128"},
+	{capture: "weird/bad-flags", analyzer: "weird", kind: "bad_flags", subject: labFlooder, victim: labVictim, tool: "hping3 -S -F", stretch: 2},
+	{capture: "weird/land", analyzer: "weird", kind: "land", victim: labVictim, tool: "hping3 -a", parties: []string{labVictim + "/32"}},
+	{capture: "weird/martian", analyzer: "weird", kind: "martian", victim: labVictim, tool: "scapy"},
+	{capture: "weird/overlap", analyzer: "weird", kind: "overlap", subject: labFlooder, victim: labVictim, tool: "scapy"},
+	{capture: "weird/split-handshake", analyzer: "weird", kind: "split_handshake", subject: labFlooder, victim: labVictim, tool: "scapy"},
+	{capture: "weird/teardrop", analyzer: "weird", kind: "teardrop", subject: labFlooder, victim: labVictim, tool: "scapy"},
+	{capture: "weird/ttl-reset", analyzer: "weird", kind: "ttl", subject: "203.0.113.80", victim: labVictim, tool: "scapy"},
 }
 
 // parseParty reads "10.20.0.10", "10.20.0.0/24", either with ":80/tcp", "[fd00:20::10]:80/tcp"; "" is nobody. The table above is

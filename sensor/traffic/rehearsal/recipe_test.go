@@ -73,7 +73,7 @@ func alone(t *testing.T, k *recipe, seed uint64) ([]byte, *truth.File) {
 	t.Helper()
 	var b bytes.Buffer
 	g := newGenerator(&b, Config{Seed: seed, Start: DefaultStart, Length: 7 * 24 * time.Hour, Rate: 1})
-	a, err := g.place(rand.New(rand.NewPCG(seed, 3)), k, g.start+int64(24*time.Hour), 1)
+	a, err := g.place(rand.New(rand.NewPCG(seed, 3)), k, g.start+int64(36*time.Hour), 1)
 	if err != nil || a == nil {
 		t.Fatalf("%s: %v, %v", k.capture, a, err)
 	}
