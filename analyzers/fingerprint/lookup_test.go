@@ -128,6 +128,9 @@ var wantPrints = map[string][]string{
 	"nmap-sT":             {"linux"}, // the kernel connects
 	"nmap-sV":             {"linux", "nmap"},
 	"zmap":                {"zmap"},
+	"cluster":             {"linux"}, // these three are about more than the SYN
+	"mismatch":            {"linux"},
+	"rotation":            {"linux"},
 }
 
 func TestRecordedTools(t *testing.T) {
