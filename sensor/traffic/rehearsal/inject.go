@@ -106,10 +106,13 @@ func deck(r *rand.Rand) (list [][]int) {
 	}
 }
 
+// learning is how long a site that begins at midnight is watched until there is a day of everybody: people come at nine.
+const learning = 33 * time.Hour
+
 // place gives a recipe a time within a part that begins at from, and addresses. It is nil where the capture would not end before
 // the site does, and for what needs a day, or a crowd, to compare with and has none.
 func (g *generator) place(r *rand.Rand, k *recipe, from, part int64) (*attack, error) {
-	if k.learned && from < g.start+int64(24*time.Hour) {
+	if k.learned && from < g.start+int64(learning) {
 		return nil, nil
 	}
 	frames, err := k.frames()

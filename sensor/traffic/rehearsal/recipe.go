@@ -22,7 +22,7 @@ type recipe struct {
 	parties  []string      // others who take part: prefixes
 	at       string        // name of the server that takes the victim's place; "": any
 	others   []string      // who takes the places of further hosts, as "10.20.0.53=dns1"
-	learned  bool          // it is judged by what its victim or subject did before: it comes after the first day
+	learned  bool          // it is judged by what its victim or subject did before: it comes after a day of that
 	crowd    bool          // it is judged by what other visitors do: it comes when they do
 	after    time.Duration // into the capture the attack begins: before it is what it is compared with
 	only     string        // of the capture, the packets of this network are the attack; "": all of them
