@@ -50,19 +50,23 @@ func (s *Site) Begin(now int64) {
 	s.Baseline.Advance(now)
 }
 
-// Alarm notes that a finding named its parties: until it may be quiet, nobody learns what they do for normal.
+// Alarm notes that a finding named its parties: until it may be quiet, nobody learns what they do for normal, but what the victim
+// of a slight one gets.
 func (s *Site) Alarm(f *Finding) {
 	until := f.Time + f.Quiet
-	for _, p := range [...]Party{f.Victim, f.Subject} {
+	for i, p := range [...]Party{f.Victim, f.Subject} {
 		if !p.Prefix.IsValid() {
 			continue
 		}
+		learns := i == 0 && slight(f.Analyzer)
 		p.ReturnPath = false
 		if _, known := s.alarmed[p]; !known && len(s.alarmed) >= maxAlarmed {
 			s.forget(f.Time)
 		}
 		a := s.alarmed[p]
-		a.any = max(a.any, until)
+		if !learns {
+			a.any = max(a.any, until)
+		}
 		switch f.Analyzer {
 		case "flood":
 			a.flood = max(a.flood, until)
@@ -77,6 +81,16 @@ func (s *Site) Alarm(f *Finding) {
 		}
 		s.alarmed[p] = a
 	}
+}
+
+// slight tells whether an analyzer's findings say nothing of how much their victim gets. Anybody can cause them all the time with a
+// few packets under forged addresses, and shall not thereby keep what is normal of a host from ever being learned.
+func slight(analyzer string) bool {
+	switch analyzer {
+	case "scan", "weird", "fingerprint", "change":
+		return true
+	}
+	return false
 }
 
 // forget drops alarms that have lapsed; if there are none, all of them that lapse before the median would cost a sort, so all
