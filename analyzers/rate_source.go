@@ -21,9 +21,12 @@ type rateTalk struct {
 	web            bool // requests can be read
 }
 
+// addPair adds what connections carried. TCP that nobody answers counts for nobody: its address may be forged.
 func (t *rateTalk) addPair(p *tally.Pair) {
 	t.connections += uint64(p.Opened)
-	t.packets += p.Packets + p.BackPackets
+	if p.BackPackets > 0 || p.Key.Proto != protoTCP {
+		t.packets += p.Packets + p.BackPackets
+	}
 	t.bytes += p.BackBytes
 	t.begun += uint64(p.Opened) + uint64(p.Bursts)
 	t.asked += min(p.Payload, p.BackPayload)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"weir/analyzers/context"
+	"weir/analyzers/tally"
 )
 
 // loadPeople let sixty clients read: a page of six parts over two connections every ten seconds or so, for two minutes of 24.
@@ -177,5 +178,22 @@ func TestRateSustained(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRateTalkForged: what is sent under an address and never answered is no load of that address.
+func TestRateTalkForged(t *testing.T) {
+	for _, c := range []struct {
+		pair tally.Pair
+		want uint64
+	}{
+		{tally.Pair{Key: tally.PairKey{Proto: protoTCP}, Packets: 1000}, 0},
+		{tally.Pair{Key: tally.PairKey{Proto: protoTCP}, Packets: 1000, BackPackets: 500}, 1500},
+		{tally.Pair{Key: tally.PairKey{Proto: protoUDP}, Packets: 1000}, 1000}, // which never is called proven
+	} {
+		var talk rateTalk
+		if talk.addPair(&c.pair); talk.packets != c.want {
+			t.Errorf("%d packets, %d back: %d count, want %d", c.pair.Packets, c.pair.BackPackets, talk.packets, c.want)
+		}
 	}
 }
