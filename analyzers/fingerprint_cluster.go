@@ -40,7 +40,7 @@ const (
 // crowds judges the epoch's openings.
 func (a *Fingerprint) crowds(e *tally.Epoch) {
 	a.peers.note(e)
-	a.mix.begin(e)
+	a.mix.begin(e, int64(a.cfg.Quiet))
 	a.pairs.begin(e)
 	part := e.Start() / (int64(a.cfg.Window) / spanParts)
 	for i := range e.Openings {
@@ -63,7 +63,6 @@ func (a *Fingerprint) crowds(e *tally.Epoch) {
 		if first {
 			a.newPrint(o, s, p)
 		}
-		p.rest(p.span.sum[mixCount] == in.count, a.now, int64(a.cfg.Quiet))
 		if o.Key.Kind != tally.OpeningHTTP {
 			a.judgeCrowd(&in, s, p)
 		}

@@ -13,6 +13,7 @@ import (
 // which forgets with a time constant of mixMemory parts and does not learn while the print is a crowd. First seen is of the
 // baseline's memory, which outlives the process.
 type mix struct {
+	quiet    int64 // after which a print's alert is over
 	services keep[mixService, *mixService]
 	prints   keep[mixPrint, *mixPrint]
 }
@@ -84,7 +85,8 @@ func newMix(services, prints int) mix {
 	return mix{services: newKeep[mixService](services), prints: newKeep[mixPrint](prints)}
 }
 
-func (m *mix) begin(e *tally.Epoch) {
+func (m *mix) begin(e *tally.Epoch, quiet int64) {
+	m.quiet = quiet
 	m.services.begin(e)
 	m.prints.begin(e)
 }
@@ -101,7 +103,7 @@ func (s *mixSources) turn(part int64, frozen bool) {
 			n = uint32(s.sources[s.span.at%spanParts].Count()) * mixUnit
 		}
 		if !frozen {
-			s.usual += n/mixMemory - s.usual/mixMemory
+			s.usual += n/mixMemory - (s.usual+mixMemory-1)/mixMemory // rounded up, or the last of it would stay for ever
 		}
 	}
 	for i := max(s.span.at+1, part-spanParts+1); i <= part; i++ {
@@ -180,6 +182,10 @@ func (m *mix) add(site *Site, in *mixSeen, part, now, idle int64) (s *mixService
 		isNew = true
 	}
 	p.turn(part, p.emitted != 0)
+	told := p.emitted != 0
+	if p.rest(p.span.sum[mixCount] == 0, now, m.quiet); told && p.emitted == 0 { // this opening begins another story
+		p.first, p.total = 0, 0
+	}
 	in.mark(&p.sources[part%spanParts])
 	p.span.add(mixCount, in.count)
 	p.pace.add(in.first, in.count)

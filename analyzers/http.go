@@ -150,7 +150,7 @@ func (h *HTTP) Judge(e *tally.Epoch, emit func(*Finding)) {
 	h.view.Observe(e)
 	h.clients.begin(e)
 	h.services.begin(e)
-	h.agents.begin(e)
+	h.agents.begin(e, int64(h.cfg.Quiet))
 	h.peers.note(e)
 	h.second.turn(e, h.judgeSecond)
 	part := e.Start() / (int64(h.cfg.Window) / spanParts)

@@ -16,7 +16,7 @@ type Spread struct {
 
 // SpreadNormal is what is normal for a source of a service.
 type SpreadNormal struct {
-	Mean, Stddev float64 // over Config.Window
+	Mean, Stddev float64 // over Config.Window; of the quantiles where it holds fewer than Config.WarmupSamples values
 	P50, P99     float64 // over the last 7,200 values
 	N            uint64  // in Config.Window
 	Warm         bool
@@ -35,7 +35,7 @@ func (d *Spread) Add(now int64, value float64) {
 	d.last = max(d.last, sec)
 	d.roll.advance(floorDiv(sec, d.store.span))
 	if d.warm() && d.quant.n >= clipSamples {
-		mean, stddev := d.roll.moments()
+		mean, stddev := d.moments()
 		cfg := &d.store.cfg
 		value = min(value, max(float64(cfg.Multiplier*mean), mean+float64(cfg.Z*stddev), float64(2*float64(d.quant.top))))
 	}
@@ -53,7 +53,7 @@ func (d *Spread) Normal(now int64) SpreadNormal {
 		N: uint64(d.roll.count()), P50: float64(d.quant.p50), P99: float64(d.quant.p99),
 		Warm: d.warm() || d.pinned, Pinned: d.pinned,
 	}
-	n.Mean, n.Stddev = d.roll.moments()
+	n.Mean, n.Stddev = d.moments()
 	return n
 }
 
@@ -64,7 +64,19 @@ func (n SpreadNormal) Exceeds(value, z, multiple float64) bool {
 		value-n.Mean > float64(z*max(n.Stddev, float64(leastStddev*n.Mean)))
 }
 
+// warm tells whether enough values came, however long ago: a service that few ask at night is no stranger.
 func (d *Spread) warm() bool {
 	cfg := &d.store.cfg
-	return d.begun && d.roll.count() >= uint32(cfg.WarmupSamples) && d.last-d.begin >= int64(cfg.Warmup/1e9)
+	return d.begun && int(d.quant.n) >= cfg.WarmupSamples && d.last-d.begin >= int64(cfg.Warmup/1e9)
+}
+
+// moments are those of the window; of a window that holds few values, which may be one source's, those that a normal
+// distribution with the quantiles would have.
+func (d *Spread) moments() (mean, stddev float64) {
+	const z99 = 2.326 // standard deviations from the median to the 99th percentile
+	if d.roll.count() >= uint32(d.store.cfg.WarmupSamples) || int(d.quant.n) < d.store.cfg.WarmupSamples {
+		return d.roll.moments()
+	}
+	mean = float64(d.quant.p50)
+	return mean, (float64(d.quant.p99) - mean) / z99
 }
