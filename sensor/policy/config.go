@@ -143,6 +143,7 @@ func Defaults() Config {
 			{Kind: "exfil", Severity: Threshold{Never: true}},
 			{Kind: "beacon", Severity: Threshold{Never: true}},
 			{Kind: "weird", Severity: Threshold{Never: true}},
+			{Kind: "rate", Severity: Threshold{Never: true}},
 		},
 		Unproven: UnprovenLimitNew, UnprovenRate: 10, Signatures: true, ServiceRate: 200,
 		Canary: 30 * time.Second, Strikes: []time.Duration{10 * time.Minute, 30 * time.Minute, 2 * time.Hour, 24 * time.Hour},

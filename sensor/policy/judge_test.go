@@ -77,7 +77,7 @@ func TestRemedies(t *testing.T) {
 		{"error surge", nil, kind("http", "errors", flooding("", web)), "no_remedy"},
 		{"a new print at a protected service", nil, change(kind("fingerprint", "new", offence("192.0.2.9")), func(a *alert.Alert) { a.Severity = alert.Medium }), "below_threshold"},
 
-		{"not a flood", nil, with(change(flooding("syn", web), func(a *alert.Alert) { a.Analyzer = "rate" }), signature()), "no_remedy"},
+		{"not a flood", nil, with(change(flooding("syn", web), func(a *alert.Alert) { a.Analyzer = "http" }), signature()), "no_remedy"},
 		{"rehearsal", func(c *Config) { c.Shadow = true }, offence("192.0.2.9"), "address.192.0.2.9 shadow of drop"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
