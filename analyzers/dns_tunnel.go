@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"weir/analyzers/baseline"
@@ -236,8 +237,9 @@ func (a *DNS) may(s *dnsDomain) bool {
 // list keeps a place in mind that is to be judged again.
 func (a *DNS) list(at int, s *dnsDomain) {
 	if (s.due || s.emitted != 0) && !s.listed {
-		s.listed = true
-		a.open = append(a.open, at)
+		if s.listed = true; !slices.Contains(a.open, at) { // one that went may have stood there
+			a.open = append(a.open, at)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 
 	"weir/analyzers/tally"
 )
@@ -78,7 +79,7 @@ func (a *Exfil) judge(at int, k *exfilKey, s *exfilPair) {
 	if !found || k.origin != 0 && (s.named || s.addresses.Count() < exfilOrigins) {
 		return
 	}
-	if s.emitted == 0 {
+	if s.emitted == 0 && !slices.Contains(a.open, at) {
 		a.open = append(a.open, at)
 	}
 	key := exfilKey{host: k.host, ver: k.ver}

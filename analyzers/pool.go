@@ -3,8 +3,7 @@ package analyzers
 import "unsafe"
 
 // pool is bounded state by key: sets of eight places each. What is in a full set defends its place by its weight, until it is
-// stale: one that is stale goes first, then the lightest; a newcomer weighs 1 and never displaces what weighs more. Cost: one
-// cache line for the look-up, one for the entry.
+// stale: one that is stale goes first, then, by chance, the lightest. Cost: one cache line for the look-up, one for the entry.
 //
 // Not safe for concurrent use. Pointers to values are valid until the next call of at.
 type pool[K comparable, V any] struct {
@@ -72,8 +71,9 @@ func (p *pool[K, V]) at(k *K, hash uint64, now, grace int64) (at int, made bool)
 	return at, true
 }
 
-// room returns the place that a newcomer may have, -1 and counted if there is none. Among entries that weigh as little as it
-// does, a newcomer finds room one time in eight: or none would stay until it is seen again where very many come.
+// room returns the place that a newcomer may have, -1 and counted if there is none. It displaces the lightest one time in eight
+// times its weight: else none would stay until it is seen again where very many come, and cheap keys that fill the pool would keep
+// everybody else out of it for their whole stay. Who comes often enough finds room.
 func (p *pool[K, V]) room(hash uint64, now int64) int {
 	set, least := p.set(hash), 0
 	second := poolSecond(now)
@@ -83,7 +83,7 @@ func (p *pool[K, V]) room(hash uint64, now int64) int {
 		}
 	}
 	place := &p.sets[set][least]
-	if place.tag != 0 && place.until >= second && (place.weight > 1 || scramble(hash, uint64(now))%poolWays != 0) {
+	if place.tag != 0 && place.until >= second && scramble(hash, uint64(now))%(poolWays*uint64(max(place.weight, 1))) != 0 {
 		p.Refused++
 		return -1
 	}

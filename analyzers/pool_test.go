@@ -66,3 +66,24 @@ func beaconBytes() int      { c := DefaultBeacon(); return c.bytes() }
 func dnsBytes() int         { c := DefaultDNS(); return c.bytes() }
 func exfilBytes() int       { c := DefaultExfil(); return c.bytes() }
 func tunnelBytesInAll() int { c := DefaultTunnel(); return c.bytes() }
+
+// TestPoolOpens: keys that fill a pool and defend their places do not keep out one that comes again and again, and one that comes
+// once displaces few of them.
+func TestPoolOpens(t *testing.T) {
+	p := newPool[uint64, int](poolWays, nil)
+	for k := range uint64(poolWays) {
+		at, _ := p.at(&k, k<<32|k, 0, int64(1e12))
+		p.keep(at, 4, int64(1e12))
+	}
+	in := 0
+	for k := range uint64(1000) {
+		k += 100
+		if at, _ := p.at(&k, k*0x9e3779b97f4a7c15&^(1<<32), int64(k), int64(1e12)); at >= 0 {
+			in++
+			p.keep(at, 4, int64(1e12))
+		}
+	}
+	if in < 10 || in > 80 { // one in 32: 31 of a thousand, within four standard deviations and more
+		t.Errorf("%d of 1000 newcomers found room among entries that weigh 4, want about 31", in)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"weir/analyzers/tally"
@@ -210,8 +211,9 @@ func (a *Tunnel) observe(in *tally.Echo, emit func(*Finding)) {
 		a.judge(k, s, emit)
 	}
 	if (s.due || s.emitted != 0) && !s.listed {
-		s.listed = true
-		a.open = append(a.open, at)
+		if s.listed = true; !slices.Contains(a.open, at) { // one that went may have stood there
+			a.open = append(a.open, at)
+		}
 	}
 }
 
