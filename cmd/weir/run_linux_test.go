@@ -420,7 +420,7 @@ func cutBy(sent, passed []heard, from time.Time, drop string) (says string, enou
 	share := 1 - float64(through)/float64(n)
 	enough = share >= cutAtLeast
 	if strings.HasSuffix(drop, " limit") {
-		enough = float64(through) <= 1.1*serviceLimits*(last.Sub(from).Seconds()+0.1)
+		enough = float64(through) <= 1.1*serviceLimits*(last.Sub(from).Seconds()+0.6)
 	}
 	return fmt.Sprintf("%s: %.1f %% of %d packets in %v are cut, from %v after the first on", drop, 100*share, n,
 		last.Sub(from).Round(time.Millisecond), from.Sub(sent[0].at).Round(time.Millisecond)), enough && n > 0
