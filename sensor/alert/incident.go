@@ -245,8 +245,8 @@ func (b *member) keys() (keys []groupKey) {
 	if !b.subject.IsSingleIP() || !b.victim.IsValid() {
 		return keys
 	}
-	near := wider(b.victim, 24, 64)
-	keys = append(keys, groupKey{kind: campaign, by: byPrefix, subject: wider(b.subject, 24, 48), victim: near})
+	near := wider(b.victim, 64)
+	keys = append(keys, groupKey{kind: campaign, by: byPrefix, subject: wider(b.subject, 48), victim: near})
 	if b.asn != 0 {
 		keys = append(keys, groupKey{kind: campaign, by: byASN, asn: b.asn, victim: near})
 	}
@@ -256,9 +256,9 @@ func (b *member) keys() (keys []groupKey) {
 	return keys
 }
 
-// wider is the network of a length in which a prefix lies; of a shorter prefix itself.
-func wider(p netip.Prefix, bits4, bits6 int) netip.Prefix {
-	bits := bits4
+// wider is the network in which a prefix lies, an IPv4 one of 24 bits, an IPv6 one of bits6; of a shorter prefix itself.
+func wider(p netip.Prefix, bits6 int) netip.Prefix {
+	bits := 24
 	if p.Addr().Is6() {
 		bits = bits6
 	}

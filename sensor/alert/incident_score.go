@@ -110,7 +110,7 @@ func (s *sum) joins() bool {
 		proven = proven || b.proven
 		part := b.subject
 		if s.group.key.by > byPrefix {
-			part = wider(part, 24, 48)
+			part = wider(part, 48)
 		}
 		has := parts[part]
 		has[b.stage] = true
@@ -243,8 +243,8 @@ func (s *sum) victim() (p analyzers.Party) {
 		case p.Prefix == b.victim && p.Port == b.port && p.Proto == b.proto:
 		case p.Prefix == b.victim:
 			p.Port, p.Proto = 0, 0
-		case wider(p.Prefix, 24, 64) == wider(b.victim, 24, 64):
-			p = analyzers.Party{Prefix: wider(b.victim, 24, 64)}
+		case wider(p.Prefix, 64) == wider(b.victim, 64):
+			p = analyzers.Party{Prefix: wider(b.victim, 64)}
 		default:
 			return analyzers.Party{}
 		}

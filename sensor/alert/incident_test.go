@@ -184,12 +184,16 @@ func TestIncidents(t *testing.T) {
 			{0, "scan.vertical", "192.0.2.1", server, 95, false}, {60, forced.kind, "192.100.0.9", server + ":22", 66, true},
 		}, []string{"campaign medium 74 AS64500 10.20.0.10: scan.vertical bruteforce.password"}},
 		{"decoys", []deed{
-			{0, "scan.vertical", offender, server, 75, false}, {0, "scan.vertical", "203.0.113.11", server, 75, false},
-			{1, "scan.vertical", "203.0.113.12", server, 75, false}, {1, "scan.vertical", "192.0.2.9", server, 75, false},
+			{0, "scan.vertical", offender, server, 75, false},
+			{0, "scan.vertical", "203.0.113.11", server, 75, false},
+			{1, "scan.vertical", "203.0.113.12", server, 75, false},
+			{1, "scan.vertical", "192.0.2.9", server, 75, false},
 		}, []string{"crowd medium 69 - 10.20.0.10: scan.vertical scan.vertical scan.vertical scan.vertical"}},
 		{"scans of one day", []deed{
-			{0, "scan.vertical", offender, server, 75, false}, {100, "scan.vertical", "203.0.113.11", server, 75, false},
-			{200, "scan.vertical", "203.0.113.12", server, 75, false}, {300, "scan.vertical", "192.0.2.9", server, 75, false},
+			{0, "scan.vertical", offender, server, 75, false},
+			{100, "scan.vertical", "203.0.113.11", server, 75, false},
+			{200, "scan.vertical", "203.0.113.12", server, 75, false},
+			{300, "scan.vertical", "192.0.2.9", server, 75, false},
 		}, nil},
 		{"attacked, then it speaks", []deed{forced, {1200, "beacon.beacon", server, outside, 61, true}}, []string{
 			"compromise high 76 198.51.100.23 10.20.0.10: bruteforce.password beacon.beacon",
@@ -221,8 +225,10 @@ func TestIncidentByPrint(t *testing.T) {
 	m := New(Config{Incidents: true})
 	var all []*Alert
 	for _, d := range []deed{
-		{0, "fingerprint.tool", offender, "", 30, false}, {0, "scan.vertical", offender, server, 70, false},
-		{9, "fingerprint.tool", "203.0.113.50", "", 30, false}, {10, "bruteforce.password", "203.0.113.50", server + ":22", 66, true},
+		{0, "fingerprint.tool", offender, "", 30, false},
+		{0, "scan.vertical", offender, server, 70, false},
+		{9, "fingerprint.tool", "203.0.113.50", "", 30, false},
+		{10, "bruteforce.password", "203.0.113.50", server + ":22", 66, true},
 	} {
 		f := d.finding()
 		if f.Analyzer == "fingerprint" {
@@ -240,8 +246,10 @@ func TestIncidentByPrint(t *testing.T) {
 // TestIncidentInAlerts: alerts name their incident from the moment it is known, and are what they are without incidents.
 func TestIncidentInAlerts(t *testing.T) {
 	deeds := []deed{
-		{0, "scan.vertical", offender, server, 95, false}, {60, "bruteforce.password", offender, server + ":22", 66, true},
-		{70, "scan.vertical", offender, server, 96, false}, {90, "exfil.volume", offender, server, 75, true},
+		{0, "scan.vertical", offender, server, 95, false},
+		{60, "bruteforce.password", offender, server + ":22", 66, true},
+		{70, "scan.vertical", offender, server, 96, false},
+		{90, "exfil.volume", offender, server, 75, true},
 	}
 	var with, without, revisions []string
 	for _, a := range tell(t, Config{}, nil, deeds...) {

@@ -74,7 +74,7 @@ func TestConfigErrors(t *testing.T) {
 		"max_per_second is 10001":    func(c *Config) { c.MaxPerSecond = 10_001 },
 		"established_percent is 101": func(c *Config) { c.EstablishedPercent = 101 },
 		"less than established_from": func(c *Config) { c.MaxPeers = 49 },
-		"rule 10 has no condition":    func(c *Config) { c.Rules = append(c.Rules, Rule{Severity: Threshold{Never: true}}) },
+		"rule 10 has no condition":   func(c *Config) { c.Rules = append(c.Rules, Rule{Severity: Threshold{Never: true}}) },
 		"rule 1: country \"de\"":     func(c *Config) { c.Rules = []Rule{{Country: []string{"de"}}} },
 	} {
 		c := Defaults()
