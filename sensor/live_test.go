@@ -167,6 +167,9 @@ func TestLiveTruth(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if want.Last-want.First > int64(10*time.Minute) {
+				return // played at speed, hours without traffic would be millions of ticks: what takes hours is a replay's to show
+			}
 			counts := []int{1, 2, 4}
 			if testing.Short() {
 				counts = counts[1:2]
