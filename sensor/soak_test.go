@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"weir/analyzers/tally"
-	"weir/decode/conn"
 	"weir/sensor/alert"
 	"weir/sensor/capture"
 	"weir/sensor/traffic"
