@@ -446,7 +446,7 @@ func endpoints(t *testing.T, path string, workers int, outer bool) (all []string
 // TestFlowsSame holds the connections of every golden case, and their order, to be the same for any number of workers.
 func TestFlowsSame(t *testing.T) {
 	for i, in := range cases(t) {
-		if testing.Short() && i%8 > 0 {
+		if i%3 > 0 || testing.Short() && i%8 > 0 { // TestGolden holds the alerts of all
 			continue
 		}
 		var first [sha256.Size]byte
