@@ -23,7 +23,7 @@ const (
 
 // Bounds of RFC 4253.
 const (
-	maxBanner    = 255   // section 4.2, line end included
+	maxBanner    = 255   // section 4.2, which counts the line end in; this does not
 	maxGreetings = 16    // lines before a server's banner
 	maxSSHPacket = 35000 // section 6.1
 	msgKexInit   = 20
@@ -51,6 +51,9 @@ func (s *SSH) Parse(b []byte) (Status, int) {
 			return s.unfinished(b, len(b)-len(rest)+len("SSH-"))
 		}
 		line, after, ok := cutLine(rest)
+		if !ok {
+			line = bytes.TrimSuffix(line, []byte{'\r'})
+		}
 		if i == maxGreetings || len(line) > maxBanner || !printable(line) {
 			return NotThis, 0
 		}
@@ -61,7 +64,7 @@ func (s *SSH) Parse(b []byte) (Status, int) {
 	}
 	line, rest, ok := cutLine(rest)
 	if !ok {
-		if len(line) >= maxBanner {
+		if len(bytes.TrimSuffix(line, []byte{'\r'})) > maxBanner {
 			return NotThis, 0
 		}
 		return s.unfinished(b, 0)

@@ -120,7 +120,10 @@ func TestSSHBanners(t *testing.T) {
 		"SSH--x\r\n":               {st: NotThis},
 		"\x16\x03\x01\x00\x01":     {st: NotThis},
 		strings.Repeat("a\n", 100): {st: NotThis},
-		"SSH-2.0-" + strings.Repeat("x", maxBanner): {st: NotThis},
+		"SSH-2.0-" + strings.Repeat("x", maxBanner):          {st: NotThis},
+		"SSH-2.0-" + strings.Repeat("x", maxBanner-8):        {NeedMore, "", "", ""},
+		"SSH-2.0-" + strings.Repeat("x", maxBanner-8) + "\r": {NeedMore, "", "", ""},
+		"Welcome\r": {st: NeedMore},
 	} {
 		var s SSH
 		if st, _ := s.Parse([]byte(text)); st != want.st || string(s.Protocol) != want.protocol || string(s.Software) != want.software || string(s.Comment) != want.comment {
