@@ -110,7 +110,7 @@ func (s *side) start(t *testing.T, args ...string) {
 			t.Fatalf("weir %s: %v\n%s", args[0], s.ProcessState, s.err.String())
 		default:
 		}
-		code, _ := (&web{ns: s.ns, port: s.port}).get("/readyz")
+		code, _ := (&served{ns: s.ns, port: s.port}).get("/readyz")
 		return code == 200
 	})
 }
@@ -284,7 +284,7 @@ func TestBansAcrossMachines(t *testing.T) {
 	// What would hit many peers waits for approval.
 	p.connect(t)
 	await(t, "the sensor knows the peers", func() bool {
-		return sumOf((&web{ns: s.ns, port: s.port}).scrape(t), "weir_state_entries", `table="peers"`) >= 4
+		return sumOf((&served{ns: s.ns, port: s.port}).scrape(t), "weir_state_entries", `table="peers"`) >= 4
 	})
 	s.add(t, exitDone, []string{"it waits for 'weir bans approve"}, "192.0.2.50/31")
 	if b := s.list(t)["prefix.192.0.2.50_31"]; b.State != "pending" || b.Guard != "cap_established" {
@@ -315,7 +315,7 @@ func (p *pair) panics(t *testing.T) {
 	s, g := p.sensor, p.gate
 	const one, two, three = "192.0.2.11", "192.0.2.12", "192.0.2.13"
 	held := func(side *side, name string) func() bool {
-		return func() bool { return sumOf((&web{ns: side.ns, port: side.port}).scrape(t), name) == 1 }
+		return func() bool { return sumOf((&served{ns: side.ns, port: side.port}).scrape(t), name) == 1 }
 	}
 	s.wants(t, exitDone, []string{"the kernel of this machine was cleared: eth0", "told to all sensors and gates", "no gate enforces anything: edge1"},
 		"bans", "panic", "--reason", "a test")

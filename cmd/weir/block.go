@@ -178,9 +178,9 @@ func (b *blocking) enforce(ctx context.Context) {
 	beside.Go(func() { b.pulse(ctx) })
 	go host.Watchdog(ctx, func() bool { return b.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	b.log.Info("enforcing", "interfaces", b.gates.names(), "version", version)
-	notify(host.Ready, b.log)
+	announce(host.Ready, b.log)
 	b.gates.run(ctx, b.bus.State(b.keys), b.keys)
-	notify(host.Stopping, b.log)
+	announce(host.Stopping, b.log)
 	beside.Wait()
 }
 

@@ -158,7 +158,7 @@ func (b *bastion) disturb(t *testing.T, js jetstream.JetStream, part int, end ti
 }
 
 // settled reads all receipts: the last of each drop tells how it stands, and all are counted.
-func (b *bastion) settled(t *testing.T, w *web, n int) {
+func (b *bastion) settled(t *testing.T, w *served, n int) {
 	t.Helper()
 	last, states := map[string]string{}, map[string]float64{}
 	for _, r := range b.receipts(t) {

@@ -111,9 +111,9 @@ func (b *bastion) outside(t *testing.T, port int) *process {
 }
 
 // start starts weir run, or weir block, and waits until it is ready.
-func (b *bastion) start(t *testing.T, command string) *web {
+func (b *bastion) start(t *testing.T, command string) *served {
 	t.Helper()
-	w := &web{spawnPinning(t, b.far, "weir", command, "-i", "eth0", "--config", b.config, "--state", b.state), b.far, 9470}
+	w := &served{spawnPinning(t, b.far, "weir", command, "-i", "eth0", "--config", b.config, "--state", b.state), b.far, 9470}
 	if command == "block" {
 		w.port = 9471
 	}

@@ -32,7 +32,10 @@ import (
 	"weir/sensor/capture"
 	"weir/sensor/enforce"
 	"weir/sensor/host"
+	"weir/sensor/notify"
 	"weir/sensor/policy"
+	"weir/sensor/store"
+	"weir/sensor/web"
 )
 
 // config is the configuration file: the sections of the components, each with its defaults. deploy/weir.yaml shows and
@@ -55,6 +58,9 @@ type config struct {
 	Policy      policy.Config      `yaml:"policy"`
 	Gate        enforce.Config     `yaml:"gate"`
 	NATS        bus.Config         `yaml:"nats"`
+	Store       store.Config       `yaml:"store"`
+	Notify      notify.Config      `yaml:"notify"`
+	Web         web.Config         `yaml:"web"`
 	Metrics     metricsConfig      `yaml:"metrics"`
 	Log         logConfig          `yaml:"log"`
 }
@@ -87,6 +93,9 @@ func defaults() config {
 		Policy:      policy.Defaults(),
 		Gate:        enforce.Defaults(),
 		NATS:        bus.Defaults(),
+		Store:       store.Defaults(),
+		Notify:      notify.Defaults(),
+		Web:         web.Defaults(),
 		Metrics:     defaultMetrics(),
 		Log:         logConfig{Level: "info", Format: "text"},
 	}
@@ -173,6 +182,7 @@ const (
 // check tells which setting cannot be.
 func (c *config) check() error {
 	if err := errors.Join(c.Capture.Check(), c.Connections.Check(), c.Tally.Check(), c.Analyzers.Check(), c.Baseline.Check(), c.Alerts.Check(), c.NATS.Check(), c.Metrics.Check(),
+		c.Store.Check(), c.Notify.Check(), c.Web.Check(),
 		c.Networks.Check(), c.Policy.Check(), c.Gate.Check(), c.Policy.CheckLists(c.listNames()), c.checkOrigins(),
 		alert.CheckMutes(c.Mutes, c.listNames(), len(c.Networks.Origins) > 0)); err != nil {
 		return err
@@ -272,7 +282,7 @@ func (c *config) checkLive(interfaces, workers int) error {
 	if least := c.Gate.Every + 2*time.Second; c.Analyzers.Flood.Quiet < least {
 		return fmt.Errorf("analyzers: flood: quiet is %v, must be %v or more: gates tell of a blocked flood each %v (gate.every)", c.Analyzers.Flood.Quiet, least, c.Gate.Every)
 	}
-	return c.room(c.liveTables(interfaces, workers) + c.Policy.Bytes())
+	return c.room(c.liveTables(interfaces, workers) + c.Policy.Bytes() + c.Store.Bytes())
 }
 
 // room tells whether there is memory for tables of so many bytes and all else.

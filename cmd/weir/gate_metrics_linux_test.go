@@ -26,17 +26,17 @@ import (
 // answering has a limit on new connections answer the scan of a private host.
 const answering = "sensor: post.1\npolicy: {severity: low, confidence: 0, allow_private: true}\n"
 
-// web is a process of weir in a namespace, by its own web server.
-type web struct {
+// served is a process of weir in a namespace, by its own web server.
+type served struct {
 	*process
 	ns   string
 	port int
 }
 
 // weir starts a command of weir, and waits until it is ready.
-func (o *outpost) weir(t *testing.T, port int, args ...string) *web {
+func (o *outpost) weir(t *testing.T, port int, args ...string) *served {
 	t.Helper()
-	w := &web{spawn(t, o.far, append([]string{"weir"}, args...)...), o.far, port}
+	w := &served{spawn(t, o.far, append([]string{"weir"}, args...)...), o.far, port}
 	await(t, "weir "+args[0]+" is ready", func() bool {
 		select {
 		case <-w.ended:
@@ -50,7 +50,7 @@ func (o *outpost) weir(t *testing.T, port int, args ...string) *web {
 }
 
 // get is the answer to a request; the code is 0 if there was none.
-func (w *web) get(path string) (code int, body string) {
+func (w *served) get(path string) (code int, body string) {
 	dial := func(network, addr string) (net.Conn, error) { return dialer{w.ns}.Dial(network, addr) }
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{Dial: dial, DisableKeepAlives: true}} //nolint:staticcheck // the dialer knows no context
 	r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", w.port, path))
@@ -63,7 +63,7 @@ func (w *web) get(path string) (code int, body string) {
 }
 
 // scrape is all metrics as Prometheus reads them.
-func (w *web) scrape(t *testing.T) map[string]*dto.MetricFamily {
+func (w *served) scrape(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
 	_, text := w.get("/metrics")
 	parser := expfmt.NewTextParser(model.UTF8Validation)
@@ -90,7 +90,7 @@ func sumOf(all map[string]*dto.MetricFamily, name string, labels ...string) (sum
 }
 
 // awaitValue waits until a metric is what it must be.
-func (w *web) awaitValue(t *testing.T, want float64, name string, labels ...string) {
+func (w *served) awaitValue(t *testing.T, want float64, name string, labels ...string) {
 	t.Helper()
 	got := 0.0
 	defer func() {

@@ -42,18 +42,18 @@ func (r *reloader) run(ctx context.Context) {
 				continue
 			}
 		}
-		notify(host.Reloading, r.log)
+		announce(host.Reloading, r.log)
 		err := r.reconfigure()
 		r.metrics.reloaded(err, time.Now())
 		for _, mistake := range causes(err) {
 			r.log.Error("the configuration was read again and is refused; the one before stays", "error", mistake)
 		}
-		notify(host.Ready, r.log)
+		announce(host.Ready, r.log)
 	}
 }
 
-// notify tells the service manager.
-func notify(state string, log *slog.Logger) {
+// announce tells the service manager.
+func announce(state string, log *slog.Logger) {
 	if err := host.Notify(state); err != nil {
 		log.Warn("the service manager cannot be told", "error", err)
 	}

@@ -22,6 +22,7 @@ var rooms = map[string][]string{
 		"decode", "decode/filter", "decode/hello", "decode/conn", "analyzers/fingerprint", "analyzers/tally",
 		"analyzers/baseline", "analyzers/context",
 	},
+	"analyzers/hunt":           {"decode", "decode/conn"},
 	"bpf":                      {},
 	"sensor/capture":           {"decode", "decode/filter"},
 	"sensor/traffic":           {},

@@ -83,6 +83,9 @@ type sensing struct {
 	metrics  *metrics
 	web      *http.Server
 	printer  *printer
+	store    *keeping
+	notices  *notices
+	page     *page
 	gate     *runCmd // nil: a sensor alone
 	protect  *protected
 	keys     *bus.Keys
@@ -211,6 +214,9 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 		return err
 	}
 	s.saves = make(chan []byte, 1)
+	if err := errors.Join(s.openStore(), s.openNotices(id)); err != nil {
+		return err
+	}
 	s.metrics = newMetrics(s.observed(id))
 	if s.gates != nil {
 		s.gates.told = s.metrics.receipt
@@ -219,6 +225,9 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 		if s.web, err = serveHTTP(at, s.metrics.handler(s.cmd.Pprof), s.log); err != nil {
 			return err
 		}
+	}
+	if err := s.openPage(id); err != nil {
+		return err
 	}
 	s.printer = newPrinter(s.cmd.Format, s.std.out, s.log)
 	if err := s.start(f); err != nil {
@@ -293,7 +302,7 @@ func (s *sensing) start(f *filter.Filter) error {
 	cfg.Live, cfg.Workers, cfg.Keep, cfg.SketchKey, cfg.Seed = true, r.live.Workers(), keep(f), s.site, secret()
 	cfg.Alert.Sensor = s.settings.sensorName()
 	sinks := sensor.Sinks{Alert: s.alert, Established: s.established, Baseline: s.learned}
-	if s.bus.FlowsEnabled() {
+	if s.bus.FlowsEnabled() || s.store.flows() {
 		sinks.Record = s.flow
 	}
 	if r.engine, err = sensor.New(cfg, sinks); err != nil {
@@ -346,7 +355,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	go (&reloader{s.cmd.Config, s.hangup, s.log, s.metrics, s.reconfigure}).run(beside)
 	go host.Watchdog(beside, func() bool { return s.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
-	notify(host.Ready, s.log)
+	announce(host.Ready, s.log)
 	ctx, unread := context.WithCancel(ctx)
 	defer unread()
 	if s.printer != nil && !serviced(s.std.out) {
@@ -355,7 +364,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	for {
 		r := s.run.Load()
 		ended := context.AfterFunc(ctx, func() {
-			notify(host.Stopping, s.log)
+			announce(host.Stopping, s.log)
 			r.live.Stop()
 		})
 		reset := context.AfterFunc(r.anew, r.live.Stop)
@@ -449,18 +458,24 @@ func (s *sensing) alert(a *alert.Alert) {
 		s.seldom.Error("an alert is not safe on disk", "id", a.ID, "rev", a.Rev, "error", err)
 	}
 	s.metrics.alert(a, time.Now())
+	s.store.alert(a, line)
+	s.notices.alert(a)
+	s.page.alert(a, line)
 	if a.Muted == nil || s.cmd.Muted {
 		s.printer.put(a)
 	}
 }
 
-// flow publishes a connection at its end. On the judge's goroutine.
+// flow publishes and keeps a connection at its end. On the judge's goroutine.
 func (s *sensing) flow(r *conn.Record) {
 	if s.gates != nil {
 		r.Action = s.decider.acting(r.Orig.Netip(r.Ver))
 	}
-	s.record = r.AppendJSON(s.record[:0])
-	s.bus.Flow(s.record[:len(s.record)-1])
+	s.store.flow(r)
+	if s.bus.FlowsEnabled() {
+		s.record = r.AppendJSON(s.record[:0])
+		s.bus.Flow(s.record[:len(s.record)-1])
+	}
 }
 
 // close gives back what was opened, the last first.
@@ -470,6 +485,7 @@ func (s *sensing) close() (err error) {
 	}
 	s.beside.Wait()
 	s.saveBaseline()
+	err = errors.Join(err, s.page.close(), s.notices.close(), s.store.close())
 	if s.gates != nil {
 		d := s.gates.dropped()
 		s.stopped = fmt.Sprintf("%d packets dropped, %s", d.Packets, scaled(d.Bytes, "B"))
