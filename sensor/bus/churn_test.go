@@ -9,8 +9,9 @@ import (
 )
 
 // TestStateReadWhileWritten reads the whole bucket while its keys are written again at random: each is among what is read.
+// By the server's count of what is still to come, every third reading was some keys short.
 func TestStateReadWhileWritten(t *testing.T) {
-	const n = 2000
+	const n = 500
 	b := open(t, embedded(), t.TempDir())
 	defer closeBus(t, b)
 	s := b.State(keys(t))
@@ -24,17 +25,17 @@ func TestStateReadWhileWritten(t *testing.T) {
 		}
 	}
 	var writing sync.WaitGroup
-	for part := range 4 {
+	for part := range 8 {
 		writing.Go(func() {
 			for round := 1; ctx.Err() == nil; round++ {
-				if err := put((round*7919+part*(n/4))%n, round); err != nil && ctx.Err() == nil {
+				if err := put((round*7919+part*(n/8))%n, round); err != nil && ctx.Err() == nil {
 					t.Error(err)
 					return
 				}
 			}
 		})
 	}
-	for range fewer(10) {
+	for range fewer(100) {
 		reading, end := context.WithTimeout(ctx, time.Minute)
 		seen := map[string]bool{}
 		err := s.Read(reading, func(e Signed) { seen[e.Key] = true })

@@ -21,6 +21,7 @@ const (
 	stateTimeout = 10 * time.Second // of a write
 	lookEvery    = 3 * time.Second  // whether the bucket is what the watch has seen
 	lookGrace    = 250 * time.Millisecond
+	wholeEvery   = time.Second      // whether a reading is at the end
 	readEvery    = time.Minute      // the whole bucket again
 	markerAge    = time.Hour        // what purged keys leave behind goes after that
 	cleanEvery   = 10 * time.Minute // at most
@@ -262,8 +263,7 @@ type sweep struct {
 	want    uint64 // how many keys the bucket has
 	keys    map[string]struct{}
 	taken   uint64
-	rest    uint64 // still to come when the last was sent
-	first   bool
+	rest    uint64    // still to come when the last was sent, as the server counts
 	created time.Time // the bucket
 	seen    uint64    // revision up to which all is known
 	single  bool      // the bucket has no history
@@ -310,7 +310,8 @@ func (s *State) read(ctx context.Context, keysOnly bool) (*sweep, error) {
 			"bucket", s.name, "max_age", c.MaxAge, "storage", c.Storage)
 	}
 	r := &sweep{
-		of: s, consumer: info.Name, messages: make(chan message, 256), stop: make(chan struct{}), want: info.NumPending, keys: map[string]struct{}{},
+		of: s, consumer: info.Name, messages: make(chan message, 256), stop: make(chan struct{}), want: info.NumPending, rest: info.NumPending,
+		keys:    map[string]struct{}{},
 		created: stored.Created, seen: stored.State.LastSeq, single: stored.Config.MaxMsgsPerSubject == 1,
 	}
 	if r.iterator, err = consumer.Messages(jetstream.PullHeartbeat(2 * time.Second)); err != nil {
@@ -365,18 +366,16 @@ func (r *sweep) take(m message) error {
 		return fmt.Errorf("nats: bucket %s: %d messages were lost on the way", r.of.name, m.order-r.taken)
 	}
 	r.keys[m.key] = struct{}{}
-	r.rest, r.first = m.rest, true
+	r.rest = m.rest
 	r.seen = max(r.seen, m.revision)
 	return nil
 }
 
-// whole reports whether all that the bucket holds was taken. The number of messages does not tell: a key that is written again
-// meanwhile moves to the end. And of keys there may be more by now.
-func (r *sweep) whole(ctx context.Context) (bool, error) {
-	if r.want == 0 || r.first && r.rest == 0 {
-		return true, nil
-	}
-	if uint64(len(r.keys)) < r.want {
+// whole reports whether all that the bucket holds was taken, by the number of its keys. The number of messages does not tell:
+// a key that is written again meanwhile moves to the end. Nor does the server's count of those still to come, which writing
+// meanwhile makes too small or too large (consumer.decStreamPending of nats-server 2.15): it is a reason to look, as time is.
+func (r *sweep) whole(ctx context.Context, look bool) (bool, error) {
+	if !look && r.want > uint64(len(r.keys)) && r.rest > 0 {
 		return false, nil
 	}
 	s, err := r.of.js.Stream(ctx, r.of.stream())
@@ -389,17 +388,22 @@ func (r *sweep) whole(ctx context.Context) (bool, error) {
 
 // all calls each with all that the bucket holds, unless the connection's status changes.
 func (r *sweep) all(ctx context.Context, status <-chan nats.Status, each func(message)) error {
-	for {
-		whole, err := r.whole(ctx)
+	late := time.NewTicker(wholeEvery)
+	defer late.Stop()
+	for look := false; ; {
+		whole, err := r.whole(ctx, look)
 		if whole || err != nil {
 			return err
 		}
+		look = false
 		select {
 		case m := <-r.messages:
 			if err := r.take(m); err != nil {
 				return err
 			}
 			each(m)
+		case <-late.C:
+			look = true
 		case <-status:
 			return errAgain
 		case <-ctx.Done():
