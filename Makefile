@@ -22,14 +22,14 @@ weir-pcap:
 	CGO_ENABLED=1 $(GO) build -tags libpcap -trimpath -ldflags '$(LDFLAGS)' -o bin/weir-pcap ./cmd/weir
 
 # Everything that can be checked here: all tests, with the connection and engine tests under the race detector where a C
-# compiler is at hand, and builds for the other platforms. One package at a time: live tests need the cores.
+# compiler is at hand, and builds for the other platforms. One package at a time: live tests need the cores. Fuzz targets run
+# with their seeds and with what they found before: what they may find by chance is `make fuzz`'s to look for.
 test: packages
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) test -p 1 -timeout 30m ./...
 	$(GO) test -timeout 30m -tags soak -run 'TestSoak(Day)?$$' -v ./sensor
 	$(GO) test -tags soak -run TestLiveClockStep ./sensor/capture
-	tools/fuzz 2s
 	$(MAKE) unit
 	if command -v gcc >/dev/null && command -v pcap-config >/dev/null; then $(MAKE) weir-pcap && CGO_ENABLED=1 $(GO) test -tags libpcap -run Pcap ./sensor/capture; \
 	else echo "left out: capture through libpcap (it needs gcc and libpcap-dev)"; fi
@@ -66,6 +66,7 @@ bench-peers: packages build
 bench-latency: packages
 	$(GO) test -tags soak -run 'Test(Sense|Run)Latency' -count=1 -v -timeout 20m ./cmd/weir
 
+# Looks for inputs that fail, a minute a target by default. What is found and mended goes under testdata/fuzz, and is a test then.
 fuzz:
 	tools/fuzz $(FUZZTIME)
 
