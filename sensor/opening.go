@@ -55,6 +55,7 @@ type opening struct {
 	hash   uint64 // of the connection; 0 a free place
 	last   int64
 	kind   hello.Kind
+	told   bool // the server spoke it, too: the connection knows
 	side   [2]stream
 	client decode.Addr // of the newest request
 	proxy  decode.Addr
@@ -157,6 +158,10 @@ func (o *openings) segment(w *seen) {
 			o.conns.Watch(w.p, true)
 		}
 	}
+	if w.side == 1 && !e.told && hello.Sniff(w.data, false, w.port) == e.kind {
+		e.told = true
+		o.conns.Opened(w.p, appOf(e.kind))
+	}
 	if e.done() {
 		return
 	}
@@ -170,6 +175,21 @@ func (o *openings) segment(w *seen) {
 		o.finish(&e.side[0])
 		o.finish(&e.side[1])
 	}
+}
+
+// appOf is the application of a kind. It is told when the server speaks it: anybody can say anything to a server.
+func appOf(k hello.Kind) conn.App {
+	switch k {
+	case hello.KindTLS:
+		return conn.AppTLS
+	case hello.KindHTTP:
+		return conn.AppHTTP
+	case hello.KindSSH:
+		return conn.AppSSH
+	case hello.KindDNS:
+		return conn.AppDNS
+	}
+	return conn.AppNone
 }
 
 // done tells whether there is nothing more to read. The entry stays, so that what follows is not taken for another opening; it is

@@ -9,6 +9,7 @@ import (
 	"weir/analyzers/fingerprint"
 	"weir/analyzers/tally"
 	"weir/decode"
+	"weir/decode/conn"
 	"weir/decode/hello"
 )
 
@@ -343,6 +344,7 @@ func (o *openings) quicInitial(w *seen) {
 		return
 	case hello.Done:
 		if st, _ := o.read.client.ParseMessage(b.bytes[:b.crypto.Len()]); st == hello.Done {
+			o.conns.Opened(w.p, conn.AppQUIC) // that it decrypts is proof enough
 			print := fingerprint.JA4(&o.read.client, true)
 			o.print(w, tally.OpeningQUIC, &print, nil)
 		}
@@ -388,6 +390,9 @@ func (o *openings) message(w *seen, tcp bool) {
 		client, server = server, client
 	}
 	if m.Response {
+		if w.side == 1 && !tcp {
+			o.conns.Opened(w.p, conn.AppDNS)
+		}
 		o.tally.Answer(&tally.Answer{
 			Client: client, Server: server, Ver: w.p.Key.Ver, Time: w.p.Time, Name: name, Domain: domain,
 			RCode: m.Rcode, Size: m.Size, Truncated: m.Truncated,

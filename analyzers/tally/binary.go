@@ -14,7 +14,7 @@ import (
 // The binary form of an Epoch: a version byte, then the fields in the order of their structs. Counts are unsigned varints
 // (encoding/binary), times are signed varints relative to the start of the epoch, addresses, ranks and hashes are fixed,
 // little-endian. A list begins with its length. An HLL is a bitmap of its registers in use, then those.
-const version = 3 // 2: peers and gate; 3: pairs to webs, and more of services
+const version = 4 // 2: peers and gate; 3: pairs to webs, and more of services; 4: applications of pairs
 
 // Least sizes of an entry in bytes: what bounds the memory that a list's length can ask for.
 const (

@@ -3,12 +3,14 @@ package tally
 import (
 	"encoding/binary"
 	"math"
+
+	"weir/decode/conn"
 )
 
 // Least sizes of an entry of the lists of what goes on between hosts, in bytes.
 const (
 	leastPairKey = 32 + 2 + 1 + 1
-	leastPair    = leastPairKey + 4 + 6 + 4 + 9 + 8 + 4
+	leastPair    = leastPairKey + 1 + 4 + 6 + 4 + 9 + 8 + 4
 	leastEcho    = 32 + 1 + 3 + 2 + 4 + 8 + 16 + 2
 	leastOdd     = 1 + 1 + 32 + 8 + 1 + 2
 	leastOpening = 16 + 8 + 2 + 1 + 1 + 1 + 1 + 8 + 1 + 1 + 16 + 1 + 2 + 1 + 2
@@ -110,7 +112,7 @@ func (s *Sum) append(b []byte) []byte { return appendCounts(b, s.N, s.Sum, s.Squ
 func (s *Sum) read(r *reader) { r.counts(&s.N, &s.Sum, &s.Squares) }
 
 func (p *Pair) append(b []byte, start int64) []byte {
-	b = p.Key.append(b)
+	b = append(p.Key.append(b), uint8(p.Apps))
 	b = appendCounts(b, p.Opened, p.Bursts, p.Closed, p.Short, p.Retrans, p.BackRetrans, p.RTTN)
 	b = appendCounts(b, p.Packets, p.BackPackets, p.Bytes, p.BackBytes, p.Payload, p.BackPayload, p.RTT)
 	b = p.Duration.append(p.Sizes[1].append(p.Sizes[0].append(b)))
@@ -121,6 +123,9 @@ func (p *Pair) append(b []byte, start int64) []byte {
 
 func (p *Pair) read(r *reader, start int64) {
 	p.Key.read(r)
+	if p.Apps = conn.Apps(r.byte()); p.Apps&^conn.AllApps != 0 {
+		r.fail("application of no name")
+	}
 	r.counts32(&p.Opened, &p.Bursts, &p.Closed, &p.Short, &p.Retrans, &p.BackRetrans, &p.RTTN)
 	r.counts(&p.Packets, &p.BackPackets, &p.Bytes, &p.BackBytes, &p.Payload, &p.BackPayload, &p.RTT)
 	p.Sizes[0].read(r)

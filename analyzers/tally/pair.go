@@ -54,13 +54,14 @@ type Pair struct {
 	Bytes, BackBytes       uint64 // IP
 	Payload, BackPayload   uint64
 	Retrans, BackRetrans   uint32
-	RTTN                   uint32 // handshakes whose RTT is in RTT
-	RTT                    uint64 // Σ µs
-	Sizes                  [2]Sum // payload bytes of the connections closed in this tick: the client's, the server's
-	Duration               Sum    // ms, likewise
-	Print                  uint64 // of the client's SYN (conn.SYN folded) in the connection that LastBegun is of; 0 none
-	FirstOpened, LastBegun int64  // ns: beginnings of the earliest and the latest of Opened and Bursts; 0 if none
-	First, Last            int64  // ns: of the reports in this tick
+	RTTN                   uint32    // handshakes whose RTT is in RTT
+	Apps                   conn.Apps // that the connections opened with, of those that told more than their beginning
+	RTT                    uint64    // Σ µs
+	Sizes                  [2]Sum    // payload bytes of the connections closed in this tick: the client's, the server's
+	Duration               Sum       // ms, likewise
+	Print                  uint64    // of the client's SYN (conn.SYN folded) in the connection that LastBegun is of; 0 none
+	FirstOpened, LastBegun int64     // ns: beginnings of the earliest and the latest of Opened and Bursts; 0 if none
+	First, Last            int64     // ns: of the reports in this tick
 }
 
 // Sum is a sum and the sum of squares, of values clipped at 2^24, over N values; it saturates.
@@ -151,6 +152,7 @@ func (p *Pair) session(c *conn.Session, print uint64) {
 		p.Sizes[1].Add(c.Total[1])
 		p.Duration.Add(uint64(c.Duration / 1e6))
 	}
+	p.Apps |= c.App.Set()
 	client, server := &c.Sent[0], &c.Sent[1]
 	p.Packets += client.Packets
 	p.Bytes += client.Bytes
@@ -195,6 +197,7 @@ func (p *Pair) add(o *Pair) {
 	p.Retrans += o.Retrans
 	p.BackRetrans += o.BackRetrans
 	p.RTTN += o.RTTN
+	p.Apps |= o.Apps
 	p.RTT += o.RTT
 	p.Sizes[0].Merge(&o.Sizes[0])
 	p.Sizes[1].Merge(&o.Sizes[1])

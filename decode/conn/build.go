@@ -10,7 +10,7 @@ func (s *shard) record(c *conn, why Close, out *Out) {
 		First: c.first, Last: max(c.last, c.first),
 		Orig: c.a, Resp: c.b, OrigPort: c.portA, RespPort: c.portB,
 		Proto: c.proto, Ver: c.ver, Shard: s.id, State: c.state(), Close: why,
-		Outer: c.bits&bitOuter != 0, Proven: c.bits&bitProven != 0, Midstream: c.bits&bitMidstream != 0,
+		Outer: c.bits&bitOuter != 0, Proven: c.bits&bitProven != 0, Midstream: c.bits&bitMidstream != 0, App: c.app,
 		Disc: c.disc, VLAN: c.vlan, Tunnels: c.tunnels, RTT: c.rtt, HistLen: c.histLen,
 		O: o.dir(r, c.proto), R: r.dir(o, c.proto),
 	}

@@ -47,7 +47,8 @@ type half struct {
 	repeatBytes uint32 // IP bytes of those
 	born        uint32
 	looks       uint8 // as in conn.more
-	_           [19]byte
+	app         App
+	_           [18]byte
 }
 
 func (h *half) is(k *decode.Key) bool {
@@ -171,7 +172,7 @@ func (c *conn) fill(h *half, hash uint64) {
 	c.first, c.last, c.born = h.first, h.first, h.born
 	c.vlan, c.tunnels, c.length, c.layout = h.vlan, h.tunnels, h.length, h.layout
 	c.window, c.ttl, c.probe, c.marks = h.window, h.ttl, h.probe, h.marks
-	c.hops[h.sender], c.more = h.ttl, uint32(h.looks)<<looksAt
+	c.hops[h.sender], c.more, c.app = h.ttl, uint32(h.looks)<<looksAt, h.app
 }
 
 // replay counts the first packet and its repeats.

@@ -97,16 +97,10 @@ func (r *Record) UID(b []byte) []byte {
 	return b
 }
 
-// Service is the name of the service by the responder's port, as Zeek names protocols; empty if the port says nothing.
-func (r *Record) Service() string {
-	switch r.Proto {
-	case protoTCP:
-		return serviceTCP(r.RespPort)
-	case protoUDP:
-		return serviceUDP(r.RespPort)
-	}
-	return ""
-}
+// Service is the name of the service as Zeek names protocols: by the connection's opening, else by the responder's port; empty if
+// neither says anything. Zeek names what it parsed, all of several protocols and nothing by port alone: where it has
+// "postgresql,ssl", this has "ssl"; and this has a name where the connection carried nothing, or what is not told by its opening.
+func (r *Record) Service() string { return ServiceName(r.Proto, r.RespPort, r.App.Set()) }
 
 func serviceTCP(port uint16) string {
 	switch port {

@@ -90,6 +90,7 @@ type Record struct {
 	Shard        uint8
 	Proven       bool // return path of the originator proven
 	Midstream    bool // picked up without its opening
+	App          App  // by its opening
 	Disc         uint32
 	VLAN         [2]uint16
 	Tunnels      decode.Tunnels

@@ -45,6 +45,7 @@ type Session struct {
 	Midstream        bool  // met without its opening
 	OneWay           bool
 	Proven           bool      // TCP: return path of the client proven
+	App              App       // by its opening, as far as that was read: not at begin
 	Short            bool      // at its end: within the Short limits, both sides sent payload, and it was not cut off by the end of the input or a full table
 	RTT              uint32    // µs: SYN to the ACK of the SYN-ACK; at begin; 0 unknown
 	SYN              SYN       // of the client; zero if there was none
@@ -154,7 +155,7 @@ func (s *shard) session(c *conn, stage SessionStage, out *Out) *Session {
 	*v = Session{
 		Time: s.now, First: c.first, Client: c.a, Server: c.b, ClientPort: c.portA, Port: c.portB, Proto: c.proto, Ver: c.ver,
 		Shard: s.id, Stage: stage, Midstream: c.bits&bitMidstream != 0, OneWay: c.more&moreBegun == 0, Proven: c.bits&bitProven != 0,
-		Duration: max(c.last-c.first, 0),
+		App: c.app, Duration: max(c.last-c.first, 0),
 	}
 	if c.bits&bitOrigB != 0 {
 		v.Client, v.Server, v.ClientPort, v.Port = c.b, c.a, c.portB, c.portA

@@ -70,7 +70,8 @@ type conn struct {
 	probe   Probe
 	marks   Marks
 	histLen uint8
-	hist    [24]byte // later letters are lost
+	hist    [23]byte // later letters are lost
+	app     App      // by its opening
 	hops    [2]uint8 // TTL that a side began with; 0 none
 }
 
