@@ -68,6 +68,7 @@ type Bruteforce struct {
 	watched  [1 << 16]bool // Ports
 	now      int64         // ns, end of the last tick judged
 	view     View
+	near     nearest
 	peers    recentPeers
 	tries    keep[loginTries, *loginTries]
 	webs     keep[webTries, *webTries]

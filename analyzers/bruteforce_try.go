@@ -151,6 +151,7 @@ func (a *Bruteforce) usual(k *tally.PairKey) (tries float64, hours uint64) {
 func (a *Bruteforce) judgeTries(k *tally.PairKey, t *loginTries) {
 	alike, all := t.span.sum[tryAlike], t.span.sum[tryAll]
 	if int(alike) < a.cfg.Tries || uint64(alike)*100 < uint64(all)*loginShare {
+		a.nearTries(k, alike)
 		return
 	}
 	score := scoreOf(int(alike), a.cfg.Tries)

@@ -69,6 +69,7 @@ type Flood struct {
 	tails    []*floodTail
 	details  int // findings whose samples may still be analysed in this tick
 	base     floodBase
+	near     nearest
 }
 
 // FloodConfig holds the floors. Rates are sums over one second at one victim.

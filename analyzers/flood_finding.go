@@ -118,17 +118,7 @@ func (f *Flood) events(a *floodAlarm) uint64 {
 
 // weigh writes down the numbers of an alarm.
 func (f *Flood) weigh(w *Finding, a *floodAlarm, several bool) {
-	name := map[bool]string{true: "bits", false: "packets"}[a.load.bits]
-	switch a.kind {
-	case kindSYN:
-		if name = "half_open"; a.load.again {
-			name = "repeated_syns"
-		}
-	case kindConnection:
-		name = "completed"
-	case kindSlow:
-		name = "slow_connections"
-	}
+	name := a.load.measure(a.kind)
 	if several {
 		name = floodRules[a.kind].name + "_" + name
 	}

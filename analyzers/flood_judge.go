@@ -101,6 +101,8 @@ func (f *Flood) judgeService(h *floodVictim, s *tally.Service) {
 		}
 		if l, ok := f.test(kind, levelService, v, &v.sum, false); ok {
 			f.alarms = append(f.alarms, floodAlarm{kind: kind, level: levelService, v: v, host: h, load: l, sum: v.sum})
+		} else {
+			f.nearFloor(kind, levelService, v, l)
 		}
 	}
 }
@@ -135,7 +137,13 @@ func (f *Flood) spread(v *floodVictim, services []tally.Service) {
 // judgeWhole judges what the alarms from place from on leave over of kind k at their whole, or with many of them all of
 // it. Its parts are those of the table up to last.
 func (f *Flood) judgeWhole(k floodKind, level floodLevel, v *floodVictim, from int, parts *victims, last tally.ServiceKey) {
-	if !floodRules[k].levels[level] || f.load(k, &v.sum).ratio() < 1 {
+	if !floodRules[k].levels[level] {
+		return
+	}
+	if l := f.load(k, &v.sum); l.ratio() < 1 {
+		if level == levelHost && !floodRules[k].levels[levelService] {
+			f.nearFloor(k, level, v, l)
+		}
 		return
 	}
 	if f.covered(k, level, from) {

@@ -102,6 +102,23 @@ func (f *Flood) load(k floodKind, c *floodCounts) floodLoad {
 	return l
 }
 
+// measure is the name of what is loaded.
+func (l floodLoad) measure(k floodKind) string {
+	switch {
+	case k == kindSYN && l.again:
+		return "repeated_syns"
+	case k == kindSYN:
+		return "half_open"
+	case k == kindConnection:
+		return "completed"
+	case k == kindSlow:
+		return "slow_connections"
+	case l.bits:
+		return "bits"
+	}
+	return "packets"
+}
+
 func (l floodLoad) ratio() float64 { return float64(l.value) / float64(l.floor) }
 
 // strength is the load nearest to its floor, in per mille: what a victim is worth when there is no room.

@@ -67,6 +67,7 @@ type Rate struct {
 	crowds  crowds
 	lasting *pool[tally.PairKey, lastingSource]
 	origins originCache
+	near    nearest
 	key     uint64      // of hashes
 	scratch tally.Epoch // its Tick counts seconds, so that windows has ten of them for one
 }

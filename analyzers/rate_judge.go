@@ -130,6 +130,9 @@ func (r *Rate) judgeLoad(second int64, k *baseline.Key, v *rateLoad) {
 		s := r.site.Baseline.Series(key, at)
 		n := s.Normal(at)
 		over := r.overLoad(&n, value, floors[m])
+		if over == nil {
+			r.nearLoad(k, m, &n, value, floors[m])
+		}
 		if over != nil && a == nil {
 			a = r.alarms.at(*k, at)
 		}
@@ -178,7 +181,7 @@ func (r *Rate) overLoad(n *baseline.Normal, value, floor float64) *rateOver {
 	}
 	return &rateOver{
 		value: value, mean: mean, stddev: stddev, n: samples, z: rateZ(value, mean, stddev),
-		limit: max(floor, r.base.Multiplier*mean, mean+float64(r.base.Z*stddev)),
+		limit: r.loadLimit(mean, stddev, floor),
 	}
 }
 

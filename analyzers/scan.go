@@ -147,6 +147,7 @@ type Scan struct {
 	emit   func(*Finding)
 	f      Finding   // reused
 	why    []Measure // reused
+	near   nearest
 	Stats  ScanStats
 }
 
@@ -240,6 +241,7 @@ func (a *Scan) judge(src *scanSource, in *tally.Source) {
 		src.walk(&a.step, t)
 	}
 	if src.kind == scanNone {
+		a.nearWalk(src, now)
 		if src.failed() > before && !a.view.OneWay() {
 			a.join(src, now)
 		}

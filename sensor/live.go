@@ -36,6 +36,7 @@ type live struct {
 	wake    chan struct{}                                   // a worker has closed a tick
 	ended   chan struct{}                                   // closed when the judge has
 	status  atomic.Pointer[Status]
+	view    atomic.Pointer[View]
 }
 
 // share is what a worker counted in one tick, or in several if the judge had not given back the share before.

@@ -22,6 +22,7 @@ type liveJudge struct {
 	started bool
 	absent  uint64
 	shown   int64 // second of the newest status
+	viewer  viewer
 }
 
 // run judges until the workers have ended.
@@ -94,6 +95,7 @@ func (j *liveJudge) judgeNext() {
 	tick := j.next
 	j.take(tick)
 	j.merge(tick, j.shards)
+	j.viewer.tick(&j.epoch)
 	j.handRecords()
 	j.giveBack()
 	j.next = tick + 1
@@ -163,6 +165,7 @@ func (j *liveJudge) publish() {
 	}
 	s.States = j.states(&s.Conn)
 	j.e.live.status.Store(s)
+	j.e.live.view.Store(j.viewer.view(s.Time, &s.Link, j.e.cfg.Analyzers))
 }
 
 // states is how full the bounded tables are.
