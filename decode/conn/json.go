@@ -90,7 +90,7 @@ func (j *object) side(prefix string, d *Dir) {
 	if d.Flags != 0 {
 		j.key(prefix + "flags")
 		j.b = append(j.b, '"')
-		for i, letter := range []byte("FSRPAUEWe") {
+		for i, letter := range []byte(flagLetters) {
 			if d.Flags>>i&1 != 0 {
 				j.b = append(j.b, letter)
 			}
