@@ -208,7 +208,7 @@ func (c *config) check() error {
 
 // files are those that the configuration names, and that are read again while a command runs.
 func (c *config) files() []string {
-	all := c.NATS.Files()
+	all := append(c.NATS.Files(), c.Notify.Files()...)
 	for _, l := range c.Networks.Lists {
 		if l.File != "" {
 			all = append(all, l.File)

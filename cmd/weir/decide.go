@@ -33,6 +33,7 @@ type decider struct {
 	file        string // what the policy remembers
 	panicFile   string
 	wake        chan struct{}
+	told        func(policy.Decision) // nil: nobody; never waits
 
 	mu        sync.Mutex
 	policy    *policy.Policy
@@ -221,6 +222,9 @@ func (d *decider) established(peers []netip.Addr) {
 // tell publishes decisions, and has drops written into the bucket. The caller holds mu.
 func (d *decider) tell(decisions []policy.Decision) {
 	for _, one := range decisions {
+		if d.told != nil {
+			d.told(one)
+		}
 		var event, id string
 		var line []byte
 		var err error

@@ -48,6 +48,7 @@ type cli struct {
 	Doctor   doctorCmd   `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
 	Explain  explainCmd  `cmd:"" help:"Tell an alert's whole arithmetic in words."`
 	Check    checkCmd    `cmd:"" help:"Check a configuration and say what it takes."`
+	Notify   notifyCmd   `cmd:"" help:"Try the channels by which people are told."`
 	Generate generateCmd `cmd:"" help:"Make a capture of a site with attacks in it, to rehearse with."`
 	Score    scoreCmd    `cmd:"" help:"Compare alerts with what is true in a generated capture."`
 	Tune     tuneCmd     `cmd:"" help:"Propose thresholds from normal traffic."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"reflect"
@@ -60,7 +61,7 @@ func announce(state string, log *slog.Logger) {
 }
 
 // reconfigure gives the running sensor what can change while it runs: thresholds, limits of alerts, networks and policy, the filter,
-// the level of the log.
+// whom to tell, the level of the log.
 func (s *sensing) reconfigure() error {
 	next, err := readLiveConfig(s.cmd.Config, len(s.cmd.Interface), s.cmd.workers())
 	if err != nil {
@@ -77,13 +78,13 @@ func (s *sensing) reconfigure() error {
 	if s.gate != nil && s.gate.DryRun {
 		next.Policy.Shadow = true
 	}
-	if err := s.protect.configure(&next); err != nil {
+	if err := errors.Join(s.protect.configure(&next), s.notices.reconfigure(next.Notify)); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	used := s.settings
-	used.Networks, used.Policy, used.Mutes = next.Networks, next.Policy, next.Mutes
+	used.Networks, used.Policy, used.Mutes, used.Notify = next.Networks, next.Policy, next.Mutes, next.Notify
 	used.Filter, used.Analyzers, used.Alerts, used.Log.Level = next.Filter, next.Analyzers, next.Alerts, next.Log.Level
 	used.Alerts.Incidents = s.settings.Alerts.Incidents // a restart
 	hash, err := used.hash()
