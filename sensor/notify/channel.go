@@ -106,11 +106,10 @@ func (c *channel) signal() {
 	}
 }
 
-// take counts events in that concern the channel, and events that were missed.
-func (c *channel) take(events []*Event, missed uint64) {
+// take counts events in that concern the channel and came at a time, and events that were missed.
+func (c *channel) take(events []*Event, missed uint64, now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.clock()
 	var lines []*entry
 	for _, e := range events {
 		if yes, first := c.cfg.concerns(e, c.least); yes {

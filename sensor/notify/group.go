@@ -90,12 +90,12 @@ func (b *box) begin(g Group, limit int, now int64, anew bool) {
 // interval is the time in which the allowance grows by one message.
 func (b *box) interval() int64 { return int64(time.Hour) / int64(max(b.Group.PerHour, 1)) }
 
-// take counts an event in.
+// take counts an event in that came at a time, which may be a little before what was reached.
 func (b *box) take(e *Event, first bool, now int64) {
 	b.Now = max(b.Now, now)
 	switch {
 	case !b.Active:
-		b.Active, b.Begun, b.Window, b.Due = true, b.Now, b.Group.Window, b.Now+int64(b.Group.Wait)
+		b.Active, b.Begun, b.Window, b.Due = true, now, b.Group.Window, b.Now+int64(b.Group.Wait)
 		b.Told, b.Open, b.Counted, b.Messages, b.Total = 0, 0, false, 0, Digest{}
 	case e.What != Ended && (int(e.Severity) >= b.Told && e.Severity >= alert.High || b.Now-b.Last >= int64(b.Group.Quiet)):
 		b.Due = min(b.Due, b.Now+int64(b.Group.Wait))

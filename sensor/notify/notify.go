@@ -199,8 +199,9 @@ func (n *Notifier) run() {
 // hand gives the channels one piece of news, and what else has come.
 func (n *Notifier) hand(one news) {
 	var events []*Event
+	now := n.clock()
 	for {
-		if e := n.event(one); e != nil {
+		if e := n.event(one, now); e != nil {
 			events = append(events, e)
 		}
 		if len(events) >= maxBatch || len(n.intake) == 0 {
@@ -215,12 +216,12 @@ func (n *Notifier) hand(one news) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range n.channels {
-		c.take(events, missed)
+		c.take(events, missed, now)
 	}
 }
 
-// event is what a piece of news tells; nil: nothing.
-func (n *Notifier) event(one news) *Event {
+// event is what a piece of news tells that came at a time; nil: nothing.
+func (n *Notifier) event(one news, now int64) *Event {
 	if d := one.drop; d != nil {
 		return n.dropEvent(d)
 	}
@@ -239,7 +240,7 @@ func (n *Notifier) event(one news) *Event {
 	case ok && a.Severity <= known.severity:
 		return nil
 	}
-	what, now := Opened, n.clock()
+	what := Opened
 	if ok {
 		what, now = Raised, known.since
 	}
