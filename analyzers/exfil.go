@@ -34,7 +34,7 @@ import (
 //   - slow: within a day (24 hours, the open one counted) more than Day (50 MB) and more than DayMultiple (3) times what the
 //     host sends in a day, to one destination that is not known, if none of its hours was enough for volume.
 //   - origin: as volume, to one autonomous system or country that the site does not know, over three addresses or more of it.
-//     Victim: the system, or the country. Needs networks.origins.
+//     Victim: the system, or the country if it is not one system that makes it. Needs networks.origins.
 //
 // # Score
 //
@@ -145,7 +145,7 @@ type exfilPair struct {
 	addresses   tally.HLL
 	kind        exfilKind // named as
 	proven      bool
-	named       bool // of an origin: one of its addresses was named alone
+	named       bool // of an origin: one of its addresses was named alone, or of a country one of its systems
 }
 
 type exfilSum struct{ up, down uint64 }

@@ -196,6 +196,7 @@ func (a *Exfil) origins(to exfilKey, in *tally.Pair) {
 	if len(country) == 2 {
 		keys[1] = originCountry | uint64(country[0])<<8 | uint64(country[1])
 	}
+	told := false
 	for _, origin := range keys {
 		if origin == 0 {
 			continue
@@ -210,7 +211,9 @@ func (a *Exfil) origins(to exfilKey, in *tally.Pair) {
 			_, p := a.pairs.value(at)
 			s.named = s.named || p.emitted != 0
 		}
+		s.named = s.named || told // the country is that of a system that is named: one story, one alert
 		a.add(at, k, s, in)
 		a.weighty(at, k, s)
+		told = s.emitted != 0
 	}
 }

@@ -186,8 +186,11 @@ func TestExfilOrigin(t *testing.T) {
 	}
 	life := office("10.0.0.5", exfilDays+1)
 	life[0].Payload = 1_100_000 // in bulk: the system and country of 203.0.113.80 are known
-	if got := kinds(exfiltrate(exfilSite(atlas{}), append(slices.Clone(life), spread("198.51.100.%d")...))); !slices.Equal(got, []string{"origin 51", "origin 0NL"}) {
-		t.Errorf("a new system and country: %v", got)
+	if got := kinds(exfiltrate(exfilSite(atlas{}), append(slices.Clone(life), spread("198.51.100.%d")...))); !slices.Equal(got, []string{"origin 51"}) {
+		t.Errorf("a new system of a new country is one story: %v", got)
+	}
+	if got := kinds(exfiltrate(exfilSite(atlas{}), append(slices.Clone(life), spread("198.%d.100.9")...))); !slices.Equal(got, []string{"origin 0NL"}) {
+		t.Errorf("eight systems of a new country: %v", got)
 	}
 	if got := kinds(exfiltrate(exfilSite(atlas{}), append(slices.Clone(life), spread("203.7.100.%d")...))); !slices.Equal(got, []string{"origin 7"}) {
 		t.Errorf("a new system in a known country: %v", got)
