@@ -181,8 +181,14 @@ func (w *Weird) private(s *tally.Source) {
 	if w.site.Inside(s.Addr.Netip(s.Ver)) {
 		return
 	}
-	dst := s.Contacts[0].Dst
-	if !w.site.Inside(dst.Netip(s.Ver)) {
+	var sample [tally.SampleSize]decode.Addr
+	hosts := sample[:0]
+	for i := range s.Contacts[:s.NContacts] {
+		if dst := s.Contacts[i].Dst; !slices.Contains(hosts, dst) && w.site.Inside(dst.Netip(s.Ver)) {
+			hosts = append(hosts, dst)
+		}
+	}
+	if len(hosts) == 0 {
 		return
 	}
 	k := weirdKey{kind: weirdPrivate, ver: s.Ver, who: s.Addr}
@@ -197,7 +203,14 @@ func (w *Weird) private(s *tally.Source) {
 			return
 		}
 	}
-	w.note(weirdPrivate, s.Ver, s.Addr, dst, uint64(s.Opened), s.First, s.Last)
+	for left := uint64(s.Opened); left > 0 && len(hosts) > 0; hosts = hosts[1:] {
+		n := uint64(1)
+		if len(hosts) == 1 {
+			n = left
+		}
+		w.note(weirdPrivate, s.Ver, s.Addr, hosts[0], n, s.First, s.Last)
+		left -= n
+	}
 }
 
 // isPrivate reports addresses that no one has in the internet: RFC 1918, 6598 (100.64.0.0/10), 3927 (169.254.0.0/16), 4193 (fc00::/7).

@@ -332,6 +332,40 @@ func TestWeirdPrivate(t *testing.T) {
 	}
 }
 
+// TestWeirdPrivateVictim: who tries one host of the site does it to that host, who tries several does it to none of them alone.
+func TestWeirdPrivateVictim(t *testing.T) {
+	for hosts, victim := range map[int]string{1: "203.0.113.10/32", 6: ""} {
+		w := newWeirdWorld(t, nil)
+		w.site.Networks = context.New(context.Config{Inside: []context.Prefix{{Prefix: netip.MustParsePrefix("203.0.113.0/24")}}}, nil, nil)
+		src, ver := weirdAddr("172.16.99.9")
+		w.run(20, func(i int) {
+			if i > 0 {
+				return
+			}
+			at := w.tick * tally.Tick
+			s := tally.Source{Addr: src, Ver: ver, Opened: 6, First: at, Last: at, NContacts: 6}
+			for j := range 6 {
+				s.Contacts[j].Dst, _ = weirdAddr(fmt.Sprintf("203.0.113.%d", 10+j%hosts))
+				s.Contacts[j].Port = uint16(j)
+			}
+			w.from = append(w.from, s)
+		})
+		if len(w.found) == 0 {
+			t.Fatal("nothing found")
+		}
+		got, count := "", uint64(0)
+		for i := range w.found {
+			if f := &w.found[i]; f.Victim.Prefix.IsValid() {
+				got = f.Victim.Prefix.String()
+			}
+			count += w.found[i].Count
+		}
+		if got != victim || count != 6 {
+			t.Errorf("%d hosts: victim %q, %d contacts", hosts, got, count)
+		}
+	}
+}
+
 // TestWeirdBounds: of a kind sixteen are named, the rest is one and low; tables stay as large as they were made, and what they
 // cost is counted.
 func TestWeirdBounds(t *testing.T) {
