@@ -20,11 +20,12 @@ func config(workers int) Config {
 	}
 }
 
-// replay runs captures through an engine as the command does, and returns the alerts as JSON lines.
+// replay runs captures through an engine as the command does, with the configuration of their case, and returns the alerts as JSON
+// lines.
 func replay(t testing.TB, workers int, records func(*conn.Record), paths ...string) ([]byte, *Summary, error) {
 	t.Helper()
 	var out []byte
-	e, err := New(config(workers), Sinks{Record: records, Alert: func(a *alert.Alert) {
+	e, err := New(configOf(t, workers, paths[0]), Sinks{Record: records, Alert: func(a *alert.Alert) {
 		line, err := a.AppendLine(out)
 		if err != nil {
 			t.Fatal(err)

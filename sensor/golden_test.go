@@ -2,13 +2,19 @@ package sensor
 
 import (
 	"bytes"
+	"errors"
 	"flag"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+
 	"weir/analyzers"
+	networks "weir/analyzers/context"
 	"weir/sensor/alert"
 )
 
@@ -25,6 +31,43 @@ func cases(t *testing.T) []string {
 		t.Fatalf("pcaps: %d cases, %v", len(found), err)
 	}
 	return found
+}
+
+// configOf is the configuration of a capture's case: the defaults, and what config.yaml beside it says of analyzers and networks. Files that
+// it names lie there, too.
+func configOf(t testing.TB, workers int, capture string) Config {
+	t.Helper()
+	cfg := config(workers)
+	dir := filepath.Dir(capture)
+	text, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return cfg
+	}
+	own := struct {
+		Analyzers analyzers.Config `yaml:"analyzers"`
+		Networks  networks.Config  `yaml:"networks"`
+	}{analyzers.Defaults(), networks.Defaults()}
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(text, &own, yaml.Strict())
+	}
+	if err = errors.Join(err, own.Analyzers.Check(), own.Networks.Check()); err != nil {
+		t.Fatalf("%s: %v", dir, err)
+	}
+	var databases []io.Reader
+	for _, name := range own.Networks.Origins {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		databases = append(databases, bytes.NewReader(b))
+	}
+	origin, err := networks.ReadOrigins(databases...)
+	if err != nil {
+		t.Fatalf("%s: %v", dir, err)
+	}
+	cfg.Site = analyzers.NewSite(networks.New(own.Networks, nil, origin), nil)
+	cfg.Analyzers = analyzers.All(own.Analyzers, cfg.Site)
+	return cfg
 }
 
 // TestGolden replays every case of pcaps as the command does, with 1, 2 and 8 workers: the same bytes each time, and the
@@ -94,10 +137,10 @@ func silent(t *testing.T, alerts []*alert.Alert) {
 	}
 }
 
-// TestGoldenComplete holds the form of pcaps: an analyzer has a folder, a folder (but benign) an analyzer, and a case all
-// its files.
+// TestGoldenComplete holds the form of pcaps: an analyzer has a folder, a folder (but benign, and incident for what comes of several
+// analyzers) an analyzer, and a case all its files.
 func TestGoldenComplete(t *testing.T) {
-	names := map[string]bool{"benign": true}
+	names := map[string]bool{"benign": true, "incident": true}
 	for _, a := range analyzers.All(analyzers.Defaults(), analyzers.NewSite(nil, nil)) {
 		names[a.Name()] = true
 	}

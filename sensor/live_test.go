@@ -133,7 +133,7 @@ func flowHash(d *decode.Decoder, f *decode.Frame) uint32 {
 func liveAlerts(t *testing.T, path string, workers int) ([]*alert.Alert, *Summary, *Status) {
 	t.Helper()
 	var all []*alert.Alert
-	cfg := config(workers)
+	cfg := configOf(t, workers, path)
 	cfg.Live = true
 	e, err := New(cfg, Sinks{Alert: func(a *alert.Alert) { all = append(all, a) }})
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 )
 
 // truths is what is true in each attack case of pcaps, as its README tells it from how the capture was made: the analyzer and
-// kind that must be found, by whom (nobody: the addresses are forged or too many) and on whom. want.jsonl holds what weir
+// kind that must be found (none: nothing of that analyzer), by whom (nobody: the addresses are forged or too many) and on whom. want.jsonl holds what weir
 // says of it, to the byte; this table holds it to the truth.
 var truths = map[string]struct {
 	kind     string
@@ -106,6 +106,7 @@ var truths = map[string]struct {
 	"fingerprint/cluster":             {"cluster", nil, webServer},
 	"fingerprint/rotation":            {"rotation", nil, webServer},
 	"fingerprint/mismatch":            {"mismatch", []string{guesser}, webServer},
+	"fingerprint/new":                 {"new", []string{guesser}, "10.20.0.22:22/tcp"},
 	"fingerprint/linux-curl":          {},
 	"fingerprint/linux-ssh":           {},
 	"fingerprint/linux-no-timestamps": {},
@@ -119,6 +120,7 @@ var truths = map[string]struct {
 	"exfil/curl-upload":      {"volume", []string{insider}, flooder},
 	"exfil/slow":             {"slow", []string{insider}, flooder},
 	"exfil/first-day":        {"volume", []string{insider}, flooder},
+	"exfil/origin":           {"origin", []string{insider}, "AS64500"},
 	"beacon/jitter":          {"beacon", []string{insider}, flooder + ":80/tcp"},
 	"beacon/open-connection": {"beacon", []string{insider}, flooder + ":443/tcp"},
 
@@ -147,9 +149,14 @@ var truths = map[string]struct {
 	"weird/split-handshake": {"split_handshake", []string{flooder}, host},
 	"weird/ttl-reset":       {"ttl", []string{"203.0.113.80"}, host},
 	"weird/overlap":         {"overlap", []string{flooder}, host},
+	"weird/private-source":  {"private_source", []string{"172.16.99.9"}, ""},
+
+	"incident/scan-then-guess":    {"campaign", []string{guesser}, "10.20.0.22"},
+	"incident/guessed-then-scans": {"compromise", []string{guesser}, "10.20.0.22"},
+	"incident/two-strangers":      {"", []string{attacker, guesser}, "10.20.0.22"}, // each does its own: no incident
 }
 
-// parties are true subjects, too, that need not be named: the single sources of attacks by many.
+// parties are true subjects, too, that need not be named: the single sources of attacks by many, and a host that was taken over.
 var parties = map[string]string{
 	"scan/distributed":              "203.0.113.96/27",
 	"flood/amplification-memcached": "198.51.100.31/30",
@@ -157,6 +164,7 @@ var parties = map[string]string{
 	"flood/multi":                   "198.51.100.99/32",
 	"flood/slow-headers":            flooder + "/32",
 	"flood/slow-read":               flooder + "/32",
+	"incident/guessed-then-scans":   "10.20.0.22/32",
 }
 
 // TestTruth holds the alerts of the attack cases against the truth: each subject is named for the right kind on the right
@@ -182,7 +190,13 @@ func TestTruth(t *testing.T) {
 			}
 			alerts := parse(t, out)
 			subjects := truth.subjects
-			if len(subjects) == 0 && truth.kind != "" {
+			switch {
+			case truth.kind == "":
+				subjects = nil
+				if i := slices.IndexFunc(alerts, func(a *alert.Alert) bool { return a.Analyzer == analyzer }); i >= 0 {
+					t.Errorf("%s %s: %s", analyzer, alerts[i].Kind, alerts[i].Summary)
+				}
+			case len(subjects) == 0:
 				subjects = []string{""}
 			}
 			for _, s := range subjects {

@@ -128,8 +128,9 @@ var wantPrints = map[string][]string{
 	"nmap-sT":             {"linux"}, // the kernel connects
 	"nmap-sV":             {"linux", "nmap"},
 	"zmap":                {"zmap"},
-	"cluster":             {"linux"}, // these three are about more than the SYN
+	"cluster":             {"linux"}, // these four are about more than the SYN
 	"mismatch":            {"linux"},
+	"new":                 {"linux"},
 	"rotation":            {"linux"},
 }
 
