@@ -35,6 +35,7 @@ type Config struct {
 	Site      *analyzers.Site           // what the analyzers share; nil: they share nothing
 	Keep      func(*decode.Packet) bool // nil: every packet; false: the packet is as if it had not been captured
 	Openings  Openings                  // what is read of openings
+	Recent    Recent                    // frames that a live engine keeps
 	Outer     bool                      // track the outer connections of UDP tunnels for Records, too
 }
 
@@ -61,6 +62,8 @@ type Engine struct {
 	conns    *conn.Tables
 	sets     [][]*tally.Shard // one; live two, so that a worker counts on while the judge merges
 	tallies  *slab.Slab       // memory of the sets
+	recent   []*recent        // live, by worker; nil: none
+	frames   *slab.Slab       // memory of recent
 	openings atomic.Pointer[Openings]
 	workers  []*worker
 	judge    *judge
@@ -85,7 +88,13 @@ func New(cfg Config, sinks Sinks) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, conns.Close())
 	}
-	e := &Engine{cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns, sets: sets, tallies: tallies}
+	recent, frames, err := newRecents(cfg.Recent, cfg.Workers)
+	if err != nil {
+		return nil, errors.Join(err, conns.Close(), tallies.Unmap())
+	}
+	e := &Engine{
+		cfg: cfg, sinks: sinks, decoder: decode.NewDecoder(cfg.Seed), conns: conns, sets: sets, tallies: tallies, recent: recent, frames: frames,
+	}
 	e.openings.Store(&cfg.Openings)
 	e.judge = newJudge(e)
 	e.live.keep.Store(&cfg.Keep)
@@ -105,5 +114,7 @@ func Sets(live bool) int {
 	return 1
 }
 
-// Close unmaps the tables.
-func (e *Engine) Close() error { return errors.Join(e.conns.Close(), e.tallies.Unmap()) }
+// Close unmaps the tables. No Collector of the engine may be at work.
+func (e *Engine) Close() error {
+	return errors.Join(e.conns.Close(), e.tallies.Unmap(), e.frames.Unmap())
+}

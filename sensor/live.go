@@ -62,6 +62,7 @@ type totals struct {
 type follower struct {
 	worker
 	src     capture.LiveSource
+	recent  *recent // nil: none
 	block   capture.Block
 	packets []decode.Packet
 	part    []uint16
@@ -123,7 +124,7 @@ func (e *Engine) Reconfigure(change func([]analyzers.Analyzer, *alert.Manager)) 
 func (e *Engine) Status() *Status { return e.live.status.Load() }
 
 func newFollower(e *Engine, id int, src capture.LiveSource) *follower {
-	w := &follower{src: src}
+	w := &follower{src: src, recent: e.recent[id]}
 	w.init(e, id, recordsPerTick/decode.Shards)
 	for s := range w.home {
 		w.home[s] = uint8(w.shards[s%len(w.shards)])
@@ -148,6 +149,9 @@ func (w *follower) run() {
 			break
 		}
 	}
+	if w.recent != nil {
+		w.recent.close()
+	}
 	w.reached.Store(math.MaxInt64) // the open tick is closed with the run
 	w.rouse()
 }
@@ -168,6 +172,9 @@ func (w *follower) take(b *capture.Block) {
 		if keep != nil && *keep != nil && !(*keep)(p) {
 			w.packets = w.packets[:len(w.packets)-1]
 			continue
+		}
+		if w.recent != nil {
+			w.recent.add(f)
 		}
 		p.Shard = w.home[p.Shard]
 		w.part = append(w.part, uint16(len(w.packets)-1))
@@ -265,6 +272,9 @@ func (w *follower) advance(next int64) {
 		w.handOver(other, next-1)
 	} else if w.totals.packets > w.joined {
 		w.late++
+	}
+	if w.recent != nil {
+		w.recent.tick()
 	}
 	w.reached.Store(next)
 	w.rouse()

@@ -6,7 +6,7 @@ import (
 	"weir/decode"
 )
 
-// Limits of the evidence of one alert.
+// Limits of the evidence of one alert, out of a capture that stays.
 const (
 	EvidenceFrames = 1000
 	EvidenceBytes  = 256 << 10 // of captured frames
@@ -14,12 +14,13 @@ const (
 
 // Selector picks the packets that are evidence of one alert out of the input that it came from: those between its subject
 // and its victim (where one of them is nobody, to and from the other) from first to last, in either direction, and ICMP
-// errors that quote such a packet; up to EvidenceFrames and EvidenceBytes. An alert that names nobody has none. Not safe for
+// errors that quote such a packet; up to EvidenceFrames and EvidenceBytes, unless Widen says otherwise. An alert that names nobody has none. Not safe for
 // concurrent use; no allocation.
 type Selector struct {
-	subject, victim end
-	first, last     int64
-	frames, bytes   int
+	subject, victim       end
+	first, last           int64
+	frames, bytes         int
+	mostFrames, mostBytes int
 }
 
 // end is one side of a connection that a selector looks for.
@@ -32,7 +33,15 @@ type end struct {
 
 // NewSelector returns the selector of an alert; the last revision knows the whole time of the evidence.
 func NewSelector(a *Alert) *Selector {
-	return &Selector{subject: endOf(a.Subject), victim: endOf(a.Victim), first: int64(a.First), last: int64(a.Last)}
+	return &Selector{
+		subject: endOf(a.Subject), victim: endOf(a.Victim), first: int64(a.First), last: int64(a.Last),
+		mostFrames: EvidenceFrames, mostBytes: EvidenceBytes,
+	}
+}
+
+// Widen sets other limits: event time in ns, frames, and bytes of them.
+func (s *Selector) Widen(first, last int64, frames, bytes int) {
+	s.first, s.last, s.mostFrames, s.mostBytes = first, last, frames, bytes
 }
 
 func endOf(p *Party) end {
@@ -55,10 +64,10 @@ func endOf(p *Party) end {
 
 // Take reports whether a packet is evidence for which there is still room, and counts it.
 func (s *Selector) Take(p *decode.Packet) bool {
-	if s.frames >= EvidenceFrames || p.Time < s.first || p.Time > s.last || p.Outer || !s.between(p) {
+	if s.frames >= s.mostFrames || p.Time < s.first || p.Time > s.last || p.Outer || !s.between(p) {
 		return false
 	}
-	if s.bytes+len(p.Data) > EvidenceBytes {
+	if s.bytes+len(p.Data) > s.mostBytes {
 		return false
 	}
 	s.frames++
@@ -66,8 +75,11 @@ func (s *Selector) Take(p *decode.Packet) bool {
 	return true
 }
 
+// During reports whether a time is within that of the evidence.
+func (s *Selector) During(t int64) bool { return t >= s.first && t <= s.last }
+
 // Full reports whether there is no room for another packet.
-func (s *Selector) Full() bool { return s.frames >= EvidenceFrames || s.bytes >= EvidenceBytes }
+func (s *Selector) Full() bool { return s.frames >= s.mostFrames || s.bytes >= s.mostBytes }
 
 func (s *Selector) between(p *decode.Packet) bool {
 	if s.subject.anybody && s.victim.anybody || p.Kind == decode.KindNone {
