@@ -72,7 +72,7 @@ const incidentAnalyzer = "incident"
 // alertEvent is what a revision tells. was and since are those of Event.
 func alertEvent(a *alert.Alert, what What, was alert.Severity, since int64) *Event {
 	e := &Event{
-		What: what, Time: a.Time, Severity: a.Severity, Kind: kindText(a.Analyzer, a.Kind), ID: a.ID, Rev: a.Rev,
+		What: what, Time: a.Time, Severity: a.Severity, Kind: kindText(a.Analyzer, a.Kind), ID: clean(a.ID, 40), Rev: a.Rev,
 		Subject: partyText(a.Subject), Victim: partyText(a.Victim), Summary: clean(a.Summary, 600), Rate: rateOf(a.Why), Count: a.Count,
 		Seconds: max(0, time.Duration(a.Last-a.First).Seconds()), Action: actionText(a.Action), Early: a.Early, Was: was, Since: since,
 	}

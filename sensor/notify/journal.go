@@ -169,10 +169,13 @@ func (j *journal) rewrite(b *box) error {
 	return nil
 }
 
+// errUnwritten asks for rewrite.
+var errUnwritten = errors.New("its file could not be written before")
+
 // append adds entries.
 func (j *journal) append(entries ...*entry) error {
 	if j.file == nil {
-		return errors.New("the journal could not be written before")
+		return errUnwritten
 	}
 	j.line.Reset()
 	for _, e := range entries {
@@ -192,7 +195,10 @@ func (j *journal) append(entries ...*entry) error {
 
 // sync brings what was appended to the disk.
 func (j *journal) sync() error {
-	if j.file == nil || !j.dirty {
+	if j.file == nil {
+		return errUnwritten
+	}
+	if !j.dirty {
 		return nil
 	}
 	j.dirty = false
