@@ -218,7 +218,7 @@ func (c *siteClient) look(ctx context.Context) (*overview, error) {
 			v.add(drop)
 		}
 	})
-	v.take(<-sensors, "no sensor answers: what is pending is not shown", func(text json.RawMessage) error {
+	v.take(<-sensors, noSensorAnswers, func(text json.RawMessage) error {
 		drop, err := policy.ParseDrop(text)
 		if err == nil {
 			v.add(drop)
@@ -246,6 +246,12 @@ func (v *overview) distrust(key, guard string) *distrusted {
 	return w
 }
 
+// Notes of who is missing.
+const (
+	noSensorAnswers = "no sensor answers: what is pending is not shown"
+	noGateAnswers   = "no gate answers: what is enforced is not known"
+)
+
 // answers are what came of asking all of a kind.
 type answers struct {
 	replies []bus.Reply
@@ -264,7 +270,7 @@ func (c *siteClient) begin(ctx context.Context, command string) <-chan answers {
 
 // enforced takes what gates hold. What nobody else knows is shown, too.
 func (v *overview) enforced(a answers) {
-	from := v.take(a, "no gate answers: what is enforced is not known", func(text json.RawMessage) error {
+	from := v.take(a, noGateAnswers, func(text json.RawMessage) error {
 		var e enforced
 		if err := json.Unmarshal(text, &e); err != nil {
 			return err
@@ -450,6 +456,11 @@ func (c *siteClient) order(ctx context.Context, command string, request any) (*v
 	if err != nil {
 		return nil, fmt.Errorf("%w (%w)", errNobody, err)
 	}
+	return verdictsOf(replies)
+}
+
+// verdictsOf reads what deciders answered.
+func verdictsOf(replies []bus.Reply) (*verdicts, error) {
 	var out verdicts
 	var wrong error
 	for _, r := range replies {

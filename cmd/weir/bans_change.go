@@ -210,16 +210,10 @@ func (c *bansRemoveCmd) Run(ctx context.Context, std *streams) error {
 		return err
 	}
 	b := v.bans[id]
-	switch {
-	case b == nil:
+	if b == nil {
 		return errors.Join(fmt.Errorf("there is no drop %s", printable(c.What)), err)
-	case b.drop.State != policy.Requested && b.drop.State != policy.Pending:
-		return fmt.Errorf("the drop %s is %s already", id, b.drop.State)
-	case b.drop.Created == 0:
-		return fmt.Errorf("the drop %s is known to gates only, and no sensor answers who could remove it: it ends at %s UTC; 'weir bans panic' ends all",
-			id, clock(b.drop.Until))
 	}
-	if err := site.bury(ctx, b.drop, c.Reason); err != nil {
+	if err := site.retire(ctx, b, c.Reason); err != nil {
 		return err
 	}
 	fmt.Fprintln(std.err, "weir: no sensor knows this drop, or none answers; its removal was signed here, for the gates")
@@ -241,6 +235,18 @@ func (r *bansReach) meet(ctx context.Context, what string, std *streams) (*siteC
 		fmt.Fprintln(std.err, "weir:", printable(err.Error()))
 	}
 	return site, v, nil
+}
+
+// retire ends a drop that no sensor answers for.
+func (c *siteClient) retire(ctx context.Context, b *ban, reason string) error {
+	switch id := b.drop.ID; {
+	case b.drop.State != policy.Requested && b.drop.State != policy.Pending:
+		return fmt.Errorf("the drop %s is %s already", id, b.drop.State)
+	case b.drop.Created == 0:
+		return fmt.Errorf("the drop %s is known to gates only, and no sensor answers who could remove it: it ends at %s UTC; 'weir bans panic' ends all",
+			id, clock(b.drop.Until))
+	}
+	return c.bury(ctx, b.drop, reason)
 }
 
 // bury writes a drop's tombstone.

@@ -59,6 +59,7 @@ type blocking struct {
 	gates    *gates
 	metrics  *metrics
 	web      *http.Server
+	page     *page
 }
 
 // blockListen is where the metrics of a gate are, unless the configuration says otherwise.
@@ -151,6 +152,9 @@ func (b *blocking) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := b.openPage(id); err != nil {
+		return err
+	}
 	return host.Privileges(b.access(), b.log)
 }
 
@@ -222,6 +226,7 @@ func (b *blocking) reconfigure() error {
 
 // close gives back what was opened, the last first. What is in force stays so, by gate.survive.
 func (b *blocking) close() (err error) {
+	err = b.page.close()
 	if b.web != nil {
 		err = errors.Join(err, b.web.Close())
 	}

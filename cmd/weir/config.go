@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -208,7 +209,7 @@ func (c *config) check() error {
 
 // files are those that the configuration names, and that are read again while a command runs.
 func (c *config) files() []string {
-	all := append(c.NATS.Files(), c.Notify.Files()...)
+	all := slices.Concat(c.NATS.Files(), c.Notify.Files(), c.Web.Files())
 	for _, l := range c.Networks.Lists {
 		if l.File != "" {
 			all = append(all, l.File)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"weir/sensor/bus"
 	"weir/sensor/policy"
@@ -86,4 +87,18 @@ func (d *decider) list(_, _ string, _ []byte) [][]byte {
 		d.seldom.Error("drops cannot be listed", "error", err)
 	}
 	return parts
+}
+
+// held tells of a panic that was not resumed.
+func (d *decider) held() (by, reason string, since time.Time, held bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.policy.Held()
+	if h == nil {
+		return "", "", time.Time{}, false
+	}
+	if d.panic.Held {
+		reason = d.panic.Reason
+	}
+	return h.By, reason, time.Unix(h.Since, 0).UTC(), true
 }

@@ -91,7 +91,7 @@ func writeText(w http.ResponseWriter, code int, text string) {
 func serveHTTP(addr string, h http.Handler, log *slog.Logger) (*http.Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, listenError(addr, err)
+		return nil, listenError("metrics.listen", addr, err)
 	}
 	if at, err := netip.ParseAddrPort(listener.Addr().String()); err == nil && !at.Addr().IsLoopback() {
 		log.Warn("metrics can be read from other hosts, without a password", "listen", at.String())
@@ -109,8 +109,8 @@ func serveHTTP(addr string, h http.Handler, log *slog.Logger) (*http.Server, err
 	return server, nil
 }
 
-// listenError says how to mend what keeps the metrics from being served.
-func listenError(addr string, err error) error {
+// listenError says how to mend what keeps the address of a setting from being listened on.
+func listenError(setting, addr string, err error) error {
 	mend := "is not an address to listen on; it has the form 127.0.0.1:9470"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -120,5 +120,5 @@ func listenError(addr string, err error) error {
 	case errors.Is(err, syscall.EACCES):
 		mend = "needs privileges; choose a port from 1024 on"
 	}
-	return fmt.Errorf("metrics.listen: %s %s (%w)", addr, mend, err)
+	return fmt.Errorf("%s: %s %s (%w)", setting, addr, mend, err)
 }

@@ -123,6 +123,15 @@ func (s *Server) Close() (err error) {
 // waits.
 func (s *Server) Alert(a *alert.Alert, text []byte) { s.hub.put(entry{a, text}) }
 
+// Past is Alert for one from before, of which there may be many at once: it waits for its turn, until ctx or the server ends.
+func (s *Server) Past(ctx context.Context, a *alert.Alert, text []byte) {
+	select {
+	case s.hub.queue <- entry{a, text}:
+	case <-s.stop:
+	case <-ctx.Done():
+	}
+}
+
 // Second is what is new of a second; parts that are nil are not.
 type Second struct {
 	Point *Point
