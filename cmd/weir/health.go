@@ -80,6 +80,9 @@ func (m *metrics) reasons(s *sample, now time.Time) (all []string) {
 	for i := range s.gates {
 		all = append(all, lacks(&s.gates[i], now)...)
 	}
+	if s.store != nil && s.store.Paused {
+		all = append(all, "nothing is written into the store: its disk is full or fails")
+	}
 	return all
 }
 

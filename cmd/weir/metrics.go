@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,8 @@ import (
 	"weir/sensor/bus"
 	"weir/sensor/capture"
 	"weir/sensor/enforce"
+	"weir/sensor/store"
+	"weir/sensor/web"
 )
 
 // observed is what a running process lets others see of itself: snapshots that any goroutine may ask for. A function that is
@@ -31,7 +34,9 @@ type observed struct {
 	Decided      func() decided
 	Gates        func() []enforce.Status
 	Alive        func(now time.Time) error // of the gates: which is not looked after
+	Noticed      func() noticed            // of messages to people
 	Unreported   func() uint64             // hits and samples of the gates that did not fit into their reports
+	Store        func() store.Stats
 }
 
 // sample is what one scrape or one health message shows. What is nil belongs to a part that does not run.
@@ -42,7 +47,9 @@ type sample struct {
 	correction *time.Duration
 	decided    *decided
 	gates      []enforce.Status
+	noticed    *noticed // nil without channels, too
 	unreported uint64
+	store      *store.Stats
 }
 
 func (o *observed) sample() *sample {
@@ -68,8 +75,17 @@ func (o *observed) sample() *sample {
 	if o.Gates != nil {
 		s.gates = o.Gates()
 	}
+	if o.Noticed != nil {
+		if n := o.Noticed(); len(n.Channels) > 0 {
+			s.noticed = &n
+		}
+	}
 	if o.Unreported != nil {
 		s.unreported = o.Unreported()
+	}
+	if o.Store != nil {
+		st := o.Store()
+		s.store = &st
 	}
 	return s
 }
@@ -137,6 +153,9 @@ func (s *sample) losses() (all []loss) {
 			}
 			all = append(all, loss{"bus", k.String(), sum})
 		}
+	}
+	if s.store != nil {
+		all = append(all, storeLosses(s.store)...)
 	}
 	return all
 }
@@ -427,6 +446,8 @@ type metrics struct {
 	reloads *prometheus.CounterVec
 	loaded  prometheus.Gauge
 
+	page atomic.Pointer[web.Server] // nil: there is none, or not yet
+
 	mu     sync.Mutex // of series
 	series map[[4]string]prometheus.Counter
 }
@@ -534,6 +555,9 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	describe(to, busMetrics)
 	describe(to, policyMetrics)
 	describe(to, gateMetrics)
+	describe(to, noticeMetrics)
+	describe(to, noticesMetrics)
+	describe(to, storeMetrics)
 	for _, c := range m.own() {
 		c.Describe(to)
 	}
@@ -557,6 +581,15 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	for i := range s.gates {
 		collect(to, gateMetrics, &s.gates[i])
+	}
+	if s.noticed != nil {
+		for i := range s.noticed.Channels {
+			collect(to, noticeMetrics, &s.noticed.Channels[i])
+		}
+		collect(to, noticesMetrics, s.noticed)
+	}
+	if s.store != nil {
+		collect(to, storeMetrics, s.store)
 	}
 	for _, c := range m.own() {
 		c.Collect(to)

@@ -25,7 +25,9 @@ import (
 	"weir/sensor/bus"
 	"weir/sensor/capture"
 	"weir/sensor/enforce"
+	"weir/sensor/notify"
 	"weir/sensor/policy"
+	"weir/sensor/store"
 )
 
 // distinct sets every integer within v to a number of its own, from 1 on, so that a mix-up of two counters shows.
@@ -77,6 +79,9 @@ func observedAll() observed {
 		d.Refused = append(d.Refused, n)
 	}
 	return observed{
+		Noticed: func() noticed {
+			return noticed{[]notify.ChannelStats{{Name: "ops", Events: 11, Delivered: 12, Failed: 13, Refused: 14, Waiting: 15, Pending: 16, Bytes: 17, Disk: 18}}, 19}
+		},
 		Site: "home", Sensor: "tap", Started: time.Unix(1_700_000_000, 0),
 		Status: func() *sensor.Status { return s },
 		Interfaces: func() []capture.InterfaceStatus {
@@ -94,7 +99,15 @@ func observedAll() observed {
 		},
 		Alive:      func(time.Time) error { return nil },
 		Unreported: func() uint64 { return 77 },
+		Store:      storeAll,
 	}
+}
+
+// storeAll is a store of which every figure differs.
+func storeAll() (st store.Stats) {
+	n := uint64(5000)
+	distinct(reflect.ValueOf(&st).Elem(), &n)
+	return st
 }
 
 // gateAll is a gate that does all that is wanted, of which every figure differs.
@@ -159,7 +172,8 @@ func TestMetricsTable(t *testing.T) {
 // What metrics a process has, by what runs in it.
 var (
 	everything = regexp.MustCompile(`^`)
-	ofSense    = regexp.MustCompile(`^weir_([^ge]|event)`) // no weir_gate_, no weir_enforce_
+	ofRun      = regexp.MustCompile(`^weir_[^n]`)           // without channels no weir_notify_
+	ofSense    = regexp.MustCompile(`^weir_([^gen]|event)`) // nor weir_gate_, weir_enforce_
 	ofBlock    = regexp.MustCompile(`^weir_(build_info|bus_|config_|enforce_|gate_|loss_total|refusals_)`)
 )
 
@@ -269,7 +283,7 @@ func TestLossTable(t *testing.T) {
 
 func TestMetricsValues(t *testing.T) {
 	m, all := gatherAll(t)
-	s, b, d := m.Status(), m.Bus(), m.Decided()
+	s, b, d, kept := m.Status(), m.Bus(), m.Decided(), m.Store()
 	for _, c := range []struct {
 		name, labels string
 		want         float64
@@ -297,6 +311,11 @@ func TestMetricsValues(t *testing.T) {
 		{"weir_loss_total", `cause="hits",stage="gate"`, 66},
 		{"weir_loss_total", `cause="tombstones",stage="gate"`, 67},
 		{"weir_loss_total", `cause="reports",stage="gate"`, 77},
+		{"weir_loss_total", `cause="alerts",stage="store"`, float64(sum(kept.Kinds[store.Alerts].Lost[:]))},
+		{"weir_store_lost_rows_total", `cause="disk",kind="flows"`, float64(kept.Kinds[store.Flows].Lost[store.LostDisk])},
+		{"weir_store_rows_total", `kind="flows"`, float64(kept.Kinds[store.Flows].Rows)},
+		{"weir_store_bytes", `kind="evidence"`, float64(kept.Kinds[store.Evidence].Bytes)},
+		{"weir_store_removed_files_total", `kind="alerts",reason="age"`, float64(kept.Kinds[store.Alerts].Removed[store.RemovedAge])},
 		{"weir_blocked_packets_total", `action="shadow"`, float64(s.Gate.ShadowPackets)},
 		{"weir_blocked_bytes_total", `action="drop"`, float64(s.Gate.Bytes)},
 		{"weir_bus_state_reads_total", `again="yes"`, float64(b.State.Rereads)},
@@ -403,8 +422,8 @@ func addressLike(s string) bool {
 // TestMetricsOfParts holds that a process has the metrics and the fields of health of what runs in it, and no others.
 func TestMetricsOfParts(t *testing.T) {
 	sense, block := observedAll(), observedAll()
-	sense.Gates, sense.Alive, sense.Unreported = nil, nil, nil
-	block.Status, block.Interfaces, block.Correction, block.Decided = nil, nil, nil, nil
+	sense.Gates, sense.Alive, sense.Unreported, sense.Noticed = nil, nil, nil, nil
+	block.Status, block.Interfaces, block.Correction, block.Decided, block.Store, block.Noticed = nil, nil, nil, nil, nil, nil
 	for _, c := range []struct {
 		name  string
 		o     observed

@@ -84,6 +84,7 @@ type sensing struct {
 	web      *http.Server
 	printer  *printer
 	store    *keeping
+	evidence *gathering
 	notices  *notices
 	page     *page
 	gate     *runCmd // nil: a sensor alone
@@ -115,6 +116,7 @@ type sensingRun struct {
 	read   sensor.Openings
 	anew   context.Context // ended when the clock was set so far back that time has to begin anew
 	reset  context.CancelFunc
+	ended  bool // its recent frames are no longer read; under gathering.reading
 }
 
 // Run watches until it is told to stop.
@@ -214,7 +216,7 @@ func (s *sensing) open(ctx context.Context, f *filter.Filter) (err error) {
 		return err
 	}
 	s.saves = make(chan []byte, 1)
-	if err := errors.Join(s.openStore(), s.openNotices(id)); err != nil {
+	if err := errors.Join(s.openStore(), s.openEvidence(), s.openNotices(id)); err != nil {
 		return err
 	}
 	s.metrics = newMetrics(s.observed(id))
@@ -260,6 +262,10 @@ func (s *sensing) observed(id bus.Identity) observed {
 			return 0
 		},
 	}
+	if s.store != nil {
+		o.Store = s.store.store.Stats
+	}
+	o.Noticed = s.notices.stats
 	if s.gates != nil {
 		s.gates.observed(&o)
 	}
@@ -268,7 +274,7 @@ func (s *sensing) observed(id bus.Identity) observed {
 
 // access is what is still needed when all is open.
 func (s *sensing) access() host.Access {
-	a := host.Access{Capabilities: []string{"CAP_NET_RAW"}, ReadWrite: []string{s.state.Dir()}}
+	a := host.Access{Capabilities: []string{"CAP_NET_RAW"}, ReadWrite: append(s.store.folders(), s.state.Dir())}
 	if s.gates != nil {
 		a.Capabilities = append(a.Capabilities, gateCapabilities...)
 		a.ReadWrite = append(a.ReadWrite, pinFolders(&s.settings)...)
@@ -299,6 +305,7 @@ func (s *sensing) start(f *filter.Filter) error {
 	if err != nil {
 		return errors.Join(err, r.live.Close())
 	}
+	cfg.Recent = recent(&s.settings.Store)
 	cfg.Live, cfg.Workers, cfg.Keep, cfg.SketchKey, cfg.Seed = true, r.live.Workers(), keep(f), s.site, secret()
 	cfg.Alert.Sensor = s.settings.sensorName()
 	sinks := sensor.Sinks{Alert: s.alert, Established: s.established, Baseline: s.learned}
@@ -352,6 +359,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	go s.pulse(beside)
 	s.startPolicy(beside)
 	s.beside.Go(func() { s.keepBaseline(beside) })
+	s.beside.Go(func() { s.evidence.run(beside) })
 	go (&reloader{s.cmd.Config, s.hangup, s.log, s.metrics, s.reconfigure}).run(beside)
 	go host.Watchdog(beside, func() bool { return s.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
@@ -371,6 +379,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 		sum, err := r.engine.Live(r.sources())
 		ended()
 		reset()
+		s.evidence.collect(r, true)
 		err = errors.Join(err, r.live.Close(), r.engine.Close())
 		if err != nil || ctx.Err() != nil || r.anew.Err() == nil {
 			return sum, err
@@ -449,6 +458,7 @@ func (s *sensing) alert(a *alert.Alert) {
 		s.counted[a.Severity]++
 	}
 	s.decider.judge(a)
+	s.evidence.alert(a)
 	line, err := a.AppendLine(s.line[:0])
 	if err == nil {
 		s.line = line
