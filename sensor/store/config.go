@@ -20,14 +20,14 @@ type Config struct {
 	RowsPerSecond  int           `yaml:"rows_per_second"` // connections that are kept at most; more are counted and lost
 	Evidence       bool          `yaml:"evidence"`        // keep frames of alerts of medium severity or more
 	EvidenceMiB    int           `yaml:"evidence_mib"`    // of recent frames in memory, all workers together
-	EvidenceFrames int           `yaml:"evidence_frames"` // of one alert
+	EvidenceSnap   int           `yaml:"evidence_snap"`   // bytes of a frame that are kept
 }
 
 // Defaults keep what an operator looks back for, within 10 GiB.
 func Defaults() Config {
 	return Config{
 		Flows: true, Alerts: true, Rotate: 5 * time.Minute, MaxMiB: 10240, FlowsAge: 90 * 24 * time.Hour, AlertsAge: 365 * 24 * time.Hour,
-		EvidenceAge: 7 * 24 * time.Hour, FreeMiB: 1024, RowsPerSecond: 20_000, Evidence: true, EvidenceMiB: 64, EvidenceFrames: 10_000,
+		EvidenceAge: 7 * 24 * time.Hour, FreeMiB: 1024, RowsPerSecond: 20_000, Evidence: true, EvidenceMiB: 64, EvidenceSnap: 512,
 	}
 }
 
@@ -46,8 +46,8 @@ func (c *Config) Check() error {
 		return errors.New("store: rows_per_second must be 1 to 1000000")
 	case c.EvidenceMiB < 1 || c.EvidenceMiB > 4096:
 		return errors.New("store: evidence_mib must be 1 to 4096")
-	case c.EvidenceFrames < 1 || c.EvidenceFrames > 1_000_000:
-		return errors.New("store: evidence_frames must be 1 to 1000000")
+	case c.EvidenceSnap < 64 || c.EvidenceSnap > 9216:
+		return errors.New("store: evidence_snap must be 64 to 9216")
 	}
 	return nil
 }
