@@ -65,8 +65,10 @@ func testHostile(t *testing.T, browser context.Context) {
 		st.Interfaces[0].Name = image
 		st.Loss = web.Loss{Ratio: 0.2, Causes: map[string]uint64{script: 5}}
 	})
-	s.drops = []web.Drop{{ID: "d1", Key: script, Target: image, Action: script, State: image, Reason: script, By: image, Until: time.Now().Add(time.Hour),
-		Gates: []web.DropGate{{Sensor: image, Interface: script, Table: image, State: script, Error: image}}}}
+	s.drops = []web.Drop{{
+		ID: "d1", Key: script, Target: image, Action: script, State: image, Reason: script, By: image, Until: time.Now().Add(time.Hour),
+		Gates: []web.DropGate{{Sensor: image, Interface: script, Table: image, State: script, Error: image}},
+	}}
 	s.tell(&a)
 	s.server.Second(web.Second{
 		Point: s.point(time.Now().Unix(), true),

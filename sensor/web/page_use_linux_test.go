@@ -79,6 +79,7 @@ func testChanges(t *testing.T, browser context.Context) {
 // Who has no mouse gets everywhere, sees where, and comes back from what was opened.
 func testKeyboard(t *testing.T, browser context.Context) {
 	s := newStage(t)
+	s.frames = "../../pcaps/scan/strobe/in.pcap"
 	s.tell(golden(t)[:40]...)
 	s.history(60, true)
 	p := newTab(t, browser)
@@ -97,6 +98,11 @@ func testKeyboard(t *testing.T, browser context.Context) {
 	p.until(`document.activeElement.id === 'drawer-h'`)
 	p.shows("#drawer-body .why", "threshold")
 	p.shows("#drawer-body", "Revisions")
+	p.press("#drawer button", "Download the packets")
+	p.until(`[...document.querySelectorAll('#drawer button')].some((e) => e.textContent === 'Download the packets' && !e.disabled)`)
+	if n := p.asked(`/evidence$`); n != 1 {
+		t.Errorf("evidence was asked for %d times", n)
+	}
 	p.keys(kb.Escape)
 	p.until(`document.getElementById('drawer').hidden && document.activeElement.id === 'alerts'`)
 	p.keys("/")

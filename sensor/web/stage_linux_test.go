@@ -24,6 +24,7 @@ import (
 type stage struct {
 	t      *testing.T
 	url    string
+	frames string // file of evidence of every alert
 	server *web.Server
 	line   *line
 	quit   chan struct{}
@@ -53,6 +54,11 @@ func newStage(t *testing.T) *stage {
 	}
 	s.server, err = web.New(web.Options{
 		Config: web.Config{Listen: l.Addr().String()}, Token: stageToken, Host: "edge-3", Drops: s, Log: slog.New(slog.DiscardHandler),
+		Evidence: func(string) string {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.frames
+		},
 		Status: func() *web.Status {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -173,7 +173,7 @@ export class AlertList {
       if (i < n) this.place(row, first + i);
     });
     if (this.box.scrollTop < this.height) this.fresh.clear();
-    const hidden = this.shown.filter(({ alert }) => this.fresh.has(alert.id)).length;
+    const hidden = this.fresh.size && this.shown.filter(({ alert }) => this.fresh.has(alert.id)).length;
     byId('newer').hidden = !hidden;
     say(byId('newer'), '↑ ' + hidden + ' new');
     say(byId('alerts-n'), this.shown.length === this.alerts.order.length ? count(this.shown.length) : count(this.shown.length) + ' of ' + count(this.alerts.order.length));

@@ -258,9 +258,10 @@ function showBanners() {
   const s = state.status, all = [];
   const retry = () => el('button', { type: 'button', onclick: () => stream.retry() }, 'Try now');
   if (state.link === 'lost') {
+    const lost = s && state.lostAt ? Math.round((Date.now() - state.lostAt) / 1000) : 0;
     const wait = Math.max(0, Math.ceil((state.detail.retry - Date.now()) / 1000));
     all.push(['bad', s ? 'Disconnected: ' + state.detail.error + '.' : 'No sensor: ' + state.detail.error + '.',
-      (state.lostAt && s ? 'What you see is ' + span(Math.round((Date.now() - state.lostAt) / 1000)) + ' old. ' : '') + (wait ? 'Next try in ' + wait + ' s.' : 'Trying…'), retry]);
+      (lost > 0 ? 'What you see is ' + span(lost) + ' old. ' : '') + (wait ? 'Next try in ' + wait + ' s.' : 'Trying…'), retry]);
   }
   if (state.link === 'denied') all.push(['bad', 'This sensor shows itself only to those who have its token.', '', () => el('button', { type: 'button', onclick: denied }, 'Give token')]);
   if (state.problem && state.link === 'live') all.push(['bad', 'Not all could be read: ' + state.problem + '.', '', () => el('button', { type: 'button', onclick: () => readAll(false) }, 'Read again')]);

@@ -41,17 +41,25 @@ export class Drawer {
 
 const fact = (name, ...what) => (what.flat().some((w) => w !== null && w !== undefined && w !== false && w !== '') ? [el('dt', {}, name), el('dd', {}, ...what)] : []);
 
-// AlertPage is an alert in the drawer. page: {drawer, alerts, openAlert, openDrop, addDrop}
-export async function openAlert(page, a, focus) {
+const evidenceAfter = 8000, evidenceTries = 5; // ms: packets are kept around an alert, so they are complete after it
+
+// openAlert shows an alert in the drawer. page: {drawer, alerts, openId, openDrop, addDrop}
+export async function openAlert(page, a, focus, tries = evidenceTries) {
   const key = 'alerts/' + encodeURIComponent(a.id);
   const draw = (more) => page.drawer.show(key, [badge(a), a.analyzer + ' · ' + words(a.kind)], alertBody(page, a, more), focus && !more);
-  draw(null);
+  if (tries === evidenceTries) draw(page.drawer.holds(key) ? page.drawer.more : null);
   try {
     const more = await get(key);
+    if (!page.drawer.holds(key)) return;
+    page.drawer.more = more;
     const newest = page.alerts.get(a.id);
     if (more.alert.rev >= a.rev) a = more.alert;
     if (newest && newest.rev > a.rev) a = newest;
-    if (page.drawer.holds(key)) draw(more);
+    draw(more);
+    clearTimeout(page.drawer.again);
+    if (!more.evidence && rank(a.severity) >= 2 && tries > 1) {
+      page.drawer.again = setTimeout(() => page.drawer.holds(key) && openAlert(page, a, false, tries - 1), evidenceAfter);
+    }
   } catch (e) {
     if (page.drawer.holds(key)) byId('drawer-body').append(el('p.problem', { role: 'alert' }, 'Its revisions cannot be read: ' + e.message + '.'));
   }
@@ -66,7 +74,7 @@ function alertBody(page, a, more) {
     el('dl.facts', {},
       fact('Subject', who(a.subject) ?? el('i', {}, 'nobody can be named')), fact('Victim', who(a.victim)),
       fact('Began', stamp(a.first)), fact('Last', stamp(a.last) + ' (' + span((Date.parse(a.last) - Date.parse(a.first)) / 1000) + ')'),
-      fact('State', fate(a)[0] === a.state ? a.state : a.state + ', ' + fate(a)[0]), fact('Events', count(a.count)),
+      fact('State', [...new Set([a.state === 'closed' ? 'closed' : 'open', fate(a)[0]])].join(', ')), fact('Events', count(a.count)),
       fact('Score', a.score + ' of 100'), fact('Confidence', a.confidence + ' of 100'),
       fact('ATT&CK', (a.attack ?? []).join(', ')), fact('Connection', a.community_id && el('code', {}, a.community_id)),
       fact('Incident', a.incident && link(page, a.incident)),
@@ -74,7 +82,7 @@ function alertBody(page, a, more) {
     why(page, a),
     signature(a.signature),
     a.notes?.length ? el('section', {}, el('h3', {}, 'Notes'), el('ul.notes', {}, a.notes.map((n) => el('li', {}, n)))) : null,
-    done(page, a), lossOf(a.loss), revisions(more?.revisions),
+    done(page, a), lossOf(a.loss), revisions(more),
     el('p.fine', {}, 'id ' + a.id + ', revision ' + a.rev + ', sensor ' + a.sensor + (a.config ? ', configuration ' + a.config.slice(0, 12) : '')),
   ];
 }
@@ -87,9 +95,9 @@ function who(p) {
 }
 
 function evidence(a, more) {
-  if (!a.evidence && !more?.alert?.evidence) return null;
-  const file = (a.evidence ?? more.alert.evidence);
-  const get = async (e) => {
+  if (!more?.evidence) return null;
+  const sum = (a.evidence ?? more.alert.evidence)?.sha256;
+  const save = async (e) => {
     e.target.disabled = true;
     try {
       await download('alerts/' + encodeURIComponent(a.id) + '/evidence', 'weir-' + a.id.replace(/[^0-9a-z]/gi, '') + '.pcapng');
@@ -98,7 +106,7 @@ function evidence(a, more) {
       say(e.target, 'No evidence: ' + err.message);
     }
   };
-  return el('button', { type: 'button', title: file.sha256 && 'SHA-256 ' + file.sha256, onclick: get }, 'Download the packets');
+  return el('button', { type: 'button', title: sum && 'SHA-256 ' + sum, onclick: save }, 'Download the packets');
 }
 
 function dropFor(page, a) {
@@ -167,11 +175,12 @@ function lossOf(l) {
     Object.entries(l.causes ?? {}).map(([cause, n]) => el('li', {}, words(cause) + ': ' + count(n)))));
 }
 
-function revisions(list) {
-  if (!list?.length) return null;
-  const rows = list.map((r) => (r.alert ?? r)).sort((a, b) => a.rev - b.rev);
+function revisions(more) {
+  if (!more?.revisions?.length) return null;
+  const rows = [...more.revisions].sort((a, b) => a.rev - b.rev);
   return el('section', {}, el('h3', {}, 'Revisions'), el('table.rows', {}, el('tbody', {}, rows.map((r) => el('tr', {},
-    el('td', {}, clock(r.time)), el('td', {}, r.state), el('td', {}, r.severity), el('td.n', {}, count(r.count)), el('td.grow', {}, r.summary))))));
+    el('td', {}, clock(r.time)), el('td', {}, r.state), el('td', {}, r.severity), el('td.n', {}, count(r.count)), el('td.grow', {}, r.summary))))),
+    more.omitted > 0 && el('p.fine', {}, count(more.omitted) + ' between the first and the last ones are not kept here.'));
 }
 
 // openDrop shows a drop. page: {drawer, now, remove, approve, openId}
