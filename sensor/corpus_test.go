@@ -38,6 +38,7 @@ func TestCorpus(t *testing.T) {
 			continue
 		}
 		t.Run(category+"/"+filepath.Base(f), func(t *testing.T) {
+			t.Parallel()
 			one, sum, err := replay(t, 1, nil, f)
 			two, _, err2 := replay(t, 2, nil, f)
 			if string(one) != string(two) || (err == nil) != (err2 == nil) {

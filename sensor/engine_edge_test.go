@@ -3,7 +3,6 @@ package sensor
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -441,32 +440,4 @@ func endpoints(t *testing.T, path string, workers int, outer bool) (all []string
 	}
 	slices.Sort(all)
 	return all
-}
-
-// TestFlowsSame holds the connections of every golden case, and their order, to be the same for any number of workers.
-func TestFlowsSame(t *testing.T) {
-	for i, in := range cases(t) {
-		if i%3 > 0 || testing.Short() && i%8 > 0 { // TestGolden holds the alerts of all
-			continue
-		}
-		var first [sha256.Size]byte
-		for _, workers := range workerCounts {
-			cfg := config(workers)
-			cfg.Outer = true
-			src := capture.Files([]string{in}, false)
-			out := runSource(t, context.Background(), cfg, src)
-			if err := errors.Join(out.err, src.Close()); err != nil {
-				t.Fatalf("%s: %v", in, err)
-			}
-			if len(out.flows) == 0 && !strings.HasPrefix(filepath.Base(filepath.Dir(in)), "arp-") {
-				t.Errorf("%s: no connections", in)
-			}
-			sum := sha256.Sum256(out.flows)
-			if workers == workerCounts[0] {
-				first = sum
-			} else if sum != first {
-				t.Errorf("%s: %d workers give other connections, or another order", in, workers)
-			}
-		}
-	}
 }

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"io"
@@ -15,6 +16,7 @@ import (
 
 	"weir/analyzers"
 	networks "weir/analyzers/context"
+	"weir/decode/conn"
 	"weir/sensor/alert"
 )
 
@@ -79,6 +81,7 @@ func TestGolden(t *testing.T) {
 		}
 		dir := filepath.Dir(in)
 		t.Run(strings.TrimPrefix(dir, "../pcaps/"), func(t *testing.T) {
+			t.Parallel()
 			got := sameForWorkers(t, in)
 			wantFile := filepath.Join(dir, "want.jsonl")
 			if *update {
@@ -100,19 +103,35 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// sameForWorkers replays a capture with several numbers of workers and returns its alerts.
+// sameForWorkers replays a capture with several numbers of workers and returns its alerts. The connections and their order must be
+// the same, too.
 func sameForWorkers(t *testing.T, path string) []byte {
 	t.Helper()
 	var first []byte
+	var flows [sha256.Size]byte
+	var line []byte
 	for i, workers := range workerCounts {
-		got, _, err := replay(t, workers, nil, path)
+		records, sum := 0, sha256.New()
+		got, _, err := replay(t, workers, func(r *conn.Record) {
+			records++
+			line = r.AppendZeek(r.AppendJSON(line[:0]))
+			sum.Write(line)
+		}, path)
 		if err != nil {
 			t.Fatalf("%d workers: %v", workers, err)
 		}
+		if records == 0 && !strings.HasPrefix(filepath.Base(filepath.Dir(path)), "arp-") {
+			t.Errorf("%d workers: no connections", workers)
+		}
 		if i == 0 {
-			first = got
-		} else if !bytes.Equal(first, got) {
+			first, flows = got, [sha256.Size]byte(sum.Sum(nil))
+			continue
+		}
+		if !bytes.Equal(first, got) {
 			t.Errorf("%d workers give other alerts than %d:\n%s", workers, workerCounts[0], alert.Diff(parse(t, first), parse(t, got)))
+		}
+		if flows != [sha256.Size]byte(sum.Sum(nil)) {
+			t.Errorf("%d workers give other connections than %d, or another order", workers, workerCounts[0])
 		}
 	}
 	return first

@@ -26,7 +26,7 @@ func TestLiveStopUnderLoad(t *testing.T) {
 	stop := hammer(t, "wcapb")
 	stopOther := hammer(t, "wcapd")
 	fds := openFiles(t)
-	rounds := 40
+	rounds := 24 // each of 1 to 3 workers and one or two interfaces, four times
 	if testing.Short() {
 		rounds = 12
 	}
@@ -48,7 +48,7 @@ func TestLiveStopUnderLoad(t *testing.T) {
 				ended <- n
 			}()
 		}
-		time.Sleep(time.Duration(i) * time.Millisecond)
+		time.Sleep(2 * time.Duration(i) * time.Millisecond)
 		began, total := time.Now(), 0
 		l.Stop()
 		for range l.Workers() {
