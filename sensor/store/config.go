@@ -8,19 +8,19 @@ import (
 
 // Config is the section `store` of the configuration.
 type Config struct {
-	Folder         string        `yaml:"folder"`          // empty: "store" in the state folder
-	Flows          bool          `yaml:"flows"`           // keep connection records
-	Alerts         bool          `yaml:"alerts"`          // keep alerts beside them
-	Rotate         time.Duration `yaml:"rotate"`          // a file is closed, and can be read, after it
-	MaxMiB         int           `yaml:"max_mib"`         // of all files of this store; the oldest go first
-	FlowsAge       time.Duration `yaml:"flows_age"`       // connection records are kept so long
-	AlertsAge      time.Duration `yaml:"alerts_age"`      // alerts
-	EvidenceAge    time.Duration `yaml:"evidence_age"`    // evidence
-	FreeMiB        int           `yaml:"free_mib"`        // of the disk that are never used
-	RowsPerSecond  int           `yaml:"rows_per_second"` // connections that are kept at most; more are counted and lost
-	Evidence       bool          `yaml:"evidence"`        // keep frames of alerts of medium severity or more
-	EvidenceMiB    int           `yaml:"evidence_mib"`    // of recent frames in memory, all workers together
-	EvidenceSnap   int           `yaml:"evidence_snap"`   // bytes of a frame that are kept
+	Folder        string        `yaml:"folder"`          // empty: "store" in the state folder
+	Flows         bool          `yaml:"flows"`           // keep connection records
+	Alerts        bool          `yaml:"alerts"`          // keep alerts beside them
+	Rotate        time.Duration `yaml:"rotate"`          // a file is closed, and can be read, after it
+	MaxMiB        int           `yaml:"max_mib"`         // of all files of this store; the oldest go first
+	FlowsAge      time.Duration `yaml:"flows_age"`       // connection records are kept so long
+	AlertsAge     time.Duration `yaml:"alerts_age"`      // alerts
+	EvidenceAge   time.Duration `yaml:"evidence_age"`    // evidence
+	FreeMiB       int           `yaml:"free_mib"`        // of the disk that are never used
+	RowsPerSecond int           `yaml:"rows_per_second"` // connections that are kept at most; more are counted and lost
+	Evidence      bool          `yaml:"evidence"`        // keep frames of alerts of medium severity or more
+	EvidenceMiB   int           `yaml:"evidence_mib"`    // of recent frames in memory, all workers together
+	EvidenceSnap  int           `yaml:"evidence_snap"`   // bytes of a frame that are kept
 }
 
 // Defaults keep what an operator looks back for, within 10 GiB.
