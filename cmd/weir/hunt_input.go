@@ -1,0 +1,424 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"weir/analyzers/hunt"
+	"weir/decode/conn"
+	"weir/decode/filter"
+	"weir/sensor"
+	"weir/sensor/store"
+)
+
+// huntRows is the input of a hunt, and what became of it.
+type huntRows struct {
+	input      hunt.Input
+	flows      *hunt.Connections // if the input is made of connections
+	requests   *hunt.Requests    // if it is made of requests
+	seen, kept int
+	lines      int
+	bad        int
+	firstBad   string // "file:line: why"
+}
+
+// notes say what was left out.
+func (r *huntRows) notes() (lines []string) {
+	if r.bad > 0 {
+		lines = append(lines, fmt.Sprintf("%d of %d lines could not be read; the first: %s", r.bad, r.lines, r.firstBad))
+	}
+	if r.kept < r.seen {
+		lines = append(lines, fmt.Sprintf("%d of %d rows were judged, a uniform sample: outliers among the others are not seen", r.kept, r.seen))
+	}
+	return lines
+}
+
+const (
+	huntLine   = 1 << 20   // bytes of the longest line that is read
+	huntWindow = 128 << 20 // how far back a zstd stream may refer
+)
+
+// read reads all input.
+func (c *huntCmd) read(ctx context.Context, std *streams, bar *huntBar) (*huntRows, error) {
+	r := &huntRows{}
+	if c.Vectors != "" {
+		v := hunt.NewEmbeddings(c.MaxRows)
+		err := r.textFile(ctx, c.Vectors, std, bar, v.Line)
+		r.input = v
+		r.seen, r.kept = v.Seen()
+		return r, r.readable(err)
+	}
+	files := c.Files
+	if len(files) == 0 {
+		files = []string{filepath.Join(c.State, "store")}
+	}
+	sort, err := c.sort(files, std)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if sort != "store" && c.Last != 0 || sort != "store" && sort != "capture" && c.Filter != "" || sort != "log" && c.Pattern != "" {
+		return nil, usageError{fmt.Errorf("--last is for a store, --filter for captures and a store, --pattern for access logs: this is %s", sort)}
+	}
+	if sort == "log" {
+		return r, c.readLog(ctx, r, files, std, bar)
+	}
+	r.flows = hunt.NewConnections(c.MaxRows)
+	switch sort {
+	case "capture":
+		err = c.readCaptures(ctx, r.flows, files, bar)
+	case "store":
+		err = c.readStore(ctx, r.flows, files, bar)
+	default:
+		for _, f := range files {
+			if err = r.textFile(ctx, f, std, bar, func(line []byte) error {
+				one, ok, err := hunt.ParseConnection(line)
+				if ok && err == nil {
+					r.flows.Take(&one)
+				}
+				return err
+			}); err != nil {
+				break
+			}
+		}
+		err = r.readable(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.seen, r.kept = r.flows.Seen()
+	r.flows.Finish()
+	if r.input = r.flows; c.By == "host" {
+		r.input = hunt.ByHost(r.flows)
+	}
+	return r, nil
+}
+
+// readable refuses input of which nothing could be read.
+func (r *huntRows) readable(err error) error {
+	if err == nil && r.bad == r.lines && r.lines > 0 {
+		return usageError{fmt.Errorf("none of %d lines can be read; the first: %s", r.lines, r.firstBad)}
+	}
+	return err
+}
+
+// sort is what the files are: all of one sort.
+func (c *huntCmd) sort(files []string, std *streams) (string, error) {
+	if c.Input != "auto" {
+		return c.Input, nil
+	}
+	sort := ""
+	for _, f := range files {
+		one, err := sortOf(f, std)
+		if err != nil {
+			return "", err
+		}
+		if sort != "" && one != sort {
+			return "", fmt.Errorf("%s is %s, those before are %s: hunt in one sort at a time", f, one, sort)
+		}
+		sort = one
+	}
+	return sort, nil
+}
+
+func sortOf(path string, std *streams) (string, error) {
+	if path != "-" {
+		info, err := os.Stat(path)
+		if err != nil {
+			return "", err
+		}
+		if info.IsDir() {
+			return "store", nil
+		}
+	}
+	var begin []byte
+	in, _, err := openText(path, std)
+	if err != nil {
+		return "", err
+	}
+	if path == "-" { // what was looked at is read again
+		again := bufio.NewReaderSize(in, 64<<10)
+		std.in = again
+		begin, _ = again.Peek(64 << 10)
+	} else {
+		defer in.Close()
+		begin, _ = io.ReadAll(io.LimitReader(in, 64<<10))
+	}
+	for _, magic := range []string{"\xd4\xc3\xb2\xa1", "\xa1\xb2\xc3\xd4", "\x4d\x3c\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x0a\x0d\x0d\x0a"} {
+		if bytes.HasPrefix(begin, []byte(magic)) {
+			if path == "-" {
+				return "", errors.New("a capture on standard input: say so with --input capture")
+			}
+			return "capture", nil
+		}
+	}
+	line, _, _ := bytes.Cut(bytes.TrimLeft(begin, "\r\n"), []byte("\n"))
+	if hunt.IsFlow(line) {
+		return "flows", nil
+	}
+	return "log", nil
+}
+
+// readCaptures replays captures without analyzers, for their connections.
+func (c *huntCmd) readCaptures(ctx context.Context, to *hunt.Connections, files []string, bar *huntBar) error {
+	settings, err := readConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	f, err := settings.filter(c.Filter)
+	if err != nil {
+		return usageError{err}
+	}
+	cfg, err := settings.engine(settings.replayTables(), nil)
+	if err != nil {
+		return err
+	}
+	cfg.Analyzers, cfg.Keep = nil, keep(f)
+	engine, err := sensor.New(cfg, sensor.Sinks{Record: func(r *conn.Record) { to.Add(r) }})
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	src := newSource(ctx, files, false)
+	defer src.Close()
+	defer bar.follow("connections", src.set)()
+	_, err = engine.Replay(ctx, src)
+	return err
+}
+
+// follow shows the progress of a source until the function it returns is called.
+func (b *huntBar) follow(stage string, src interface{ Progress() (done, total int64) }) (stop func()) {
+	if b == nil {
+		return func() {}
+	}
+	quit, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				if done, total := src.Progress(); total > 0 {
+					b.tell(stage, float64(done)/float64(total))
+				}
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-over
+	}
+}
+
+// readStore reads the connections that a sensor has kept.
+func (c *huntCmd) readStore(ctx context.Context, to *hunt.Connections, folders []string, bar *huntBar) error {
+	q := store.Query{Progress: func(p store.Progress) { bar.tell("connections", float64(p.Read)/float64(max(p.Files, 1))) }}
+	if c.Last != 0 {
+		q.Since = time.Now().Add(-c.Last)
+	}
+	var err error
+	if q.Filter, err = ends(c.Filter); err != nil {
+		return usageError{err}
+	}
+	for _, folder := range folders {
+		for r, err := range store.Read(ctx, folder, q) {
+			if err != nil {
+				return fmt.Errorf("%s: %w", folder, err)
+			}
+			to.Add(r)
+		}
+	}
+	return nil
+}
+
+// ends is the filter of connections that an expression means; nil for none.
+func ends(expression string) (*filter.Filter, error) {
+	if expression == "" {
+		return nil, nil
+	}
+	return filter.ParseEnds(expression)
+}
+
+// readLog reads access logs.
+func (c *huntCmd) readLog(ctx context.Context, r *huntRows, files []string, std *streams, bar *huntBar) error {
+	parse, err := c.parser()
+	if err != nil {
+		return usageError{err}
+	}
+	r.requests = hunt.NewRequests(c.MaxRows)
+	for _, f := range files {
+		if err := r.textFile(ctx, f, std, bar, func(line []byte) error {
+			a, err := parse(line)
+			if err == nil {
+				r.requests.Take(a)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if err := r.readable(nil); err != nil {
+		return err
+	}
+	r.seen, r.kept = r.requests.Seen()
+	r.requests.Finish()
+	if r.input = r.requests; c.By == "host" {
+		r.input = hunt.ByClient(r.requests)
+	}
+	return nil
+}
+
+// parser reads a line by the pattern that was given; else JSON, the combined form, or the common one.
+func (c *huntCmd) parser() (func([]byte) (*hunt.Access, error), error) {
+	if c.Pattern != "" && c.Pattern != "json" {
+		p, err := hunt.NewPattern(c.Pattern, c.Microseconds)
+		if err != nil {
+			return nil, err
+		}
+		return p.Parse, nil
+	}
+	combined, err := hunt.NewPattern("combined", false)
+	if err != nil {
+		return nil, err
+	}
+	common, err := hunt.NewPattern("common", false)
+	return func(line []byte) (*hunt.Access, error) {
+		if c.Pattern == "json" || bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("{")) {
+			return hunt.ParseAccessJSON(line)
+		}
+		if a, err := combined.Parse(line); err == nil {
+			return a, nil
+		}
+		return common.Parse(line)
+	}, err
+}
+
+// textFile hands each line of a file to take. Lines that it refuses are counted, and the first one is noted.
+func (r *huntRows) textFile(ctx context.Context, path string, std *streams, bar *huntBar, take func([]byte) error) error {
+	in, size, err := openText(path, std)
+	if err != nil {
+		return usageError{err}
+	}
+	defer in.Close()
+	lines := bufio.NewReaderSize(in, huntLine)
+	for n := 1; ; n++ {
+		if n%4096 == 0 {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if size > 0 {
+				bar.tell("lines", min(float64(in.raw.n)/float64(size), 1))
+			}
+		}
+		line, err := lines.ReadSlice('\n')
+		long := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = lines.ReadSlice('\n')
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s:%d: %w", path, n, err)
+		}
+		if trimmed := bytes.TrimRight(line, "\r\n"); long || len(bytes.TrimSpace(trimmed)) > 0 && trimmed[0] != '#' {
+			r.lines++
+			wrong := error(nil)
+			if long {
+				wrong = fmt.Errorf("a line of more than %d bytes", huntLine)
+			} else {
+				wrong = take(trimmed)
+			}
+			if wrong != nil {
+				if r.bad++; r.bad == 1 {
+					r.firstBad = fmt.Sprintf("%s:%d: %v", path, n, wrong)
+				}
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// textInput is a file, decompressed.
+type textInput struct {
+	io.Reader
+	raw   *countedReader
+	close []func() error
+}
+
+// Close closes the file.
+func (t *textInput) Close() (err error) {
+	for _, f := range t.close {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+type countedReader struct {
+	io.Reader
+	n int64
+}
+
+func (c *countedReader) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// openText opens a file, or standard input, and decompresses it by what it begins with. The size is 0 if nobody knows it.
+func openText(path string, std *streams) (*textInput, int64, error) {
+	in := &textInput{raw: &countedReader{Reader: std.in}}
+	size := int64(0)
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, 0, err
+		}
+		in.raw.Reader = f
+		in.close = append(in.close, f.Close)
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			size = info.Size()
+		}
+	}
+	buffered := bufio.NewReaderSize(in.raw, 1<<16)
+	in.Reader = buffered
+	magic, _ := buffered.Peek(4)
+	switch {
+	case strings.HasPrefix(string(magic), "\x1f\x8b"):
+		z, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, 0, errors.Join(fmt.Errorf("%s: %w", path, err), in.Close())
+		}
+		in.Reader = z
+	case string(magic) == "\x28\xb5\x2f\xfd":
+		z, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(huntWindow))
+		if err != nil {
+			return nil, 0, errors.Join(fmt.Errorf("%s: %w", path, err), in.Close())
+		}
+		in.Reader = z
+		in.close = append(in.close, func() error { z.Close(); return nil })
+	}
+	return in, size, nil
+}
+
+// hasSuffix tells whether a name ends in any of these.
+func hasSuffix(name string, ends ...string) bool {
+	for _, end := range ends {
+		if strings.HasSuffix(strings.ToLower(name), end) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,5 @@
+package main
+
+import "bytes"
+
+func (r *huntReport) page(out *bytes.Buffer) error { return nil }
