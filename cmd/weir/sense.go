@@ -262,6 +262,10 @@ func (s *sensing) observed(id bus.Identity) observed {
 			return 0
 		},
 	}
+	if s.store != nil {
+		o.Store = s.store.store.Stats
+	}
+	o.Noticed = s.notices.stats
 	if s.gates != nil {
 		s.gates.observed(&o)
 	}
@@ -270,7 +274,7 @@ func (s *sensing) observed(id bus.Identity) observed {
 
 // access is what is still needed when all is open.
 func (s *sensing) access() host.Access {
-	a := host.Access{Capabilities: []string{"CAP_NET_RAW"}, ReadWrite: []string{s.state.Dir()}}
+	a := host.Access{Capabilities: []string{"CAP_NET_RAW"}, ReadWrite: append(s.store.folders(), s.state.Dir())}
 	if s.gates != nil {
 		a.Capabilities = append(a.Capabilities, gateCapabilities...)
 		a.ReadWrite = append(a.ReadWrite, pinFolders(&s.settings)...)
