@@ -29,7 +29,7 @@ import (
 //go:embed bruteforce/hydra-basic/in.pcap.zst bruteforce/hydra-form-redirect/in.pcap.zst bruteforce/stuffing-ftp/in.pcap.zst
 //go:embed http/ffuf/in.pcap.zst http/gobuster-ipv6/in.pcap.zst http/methods/in.pcap http/rotating-agents/in.pcap.zst
 //go:embed http/spike/in.pcap.zst http/error-surge/in.pcap.zst
-//go:embed dns/*/in.pcap*
+//go:embed dns/dns2tcp/in.pcap dns/generated/in.pcap dns/iodine/in.pcap dns/slow/in.pcap
 //go:embed tunnel/*/in.pcap*
 //go:embed exfil/curl-upload/in.pcap.zst exfil/slow/in.pcap.zst
 //go:embed beacon/*/in.pcap*

@@ -114,6 +114,7 @@ var truths = map[string]struct {
 	"fingerprint/nmap-sT":             {},
 
 	"dns/iodine":             {"tunnel", []string{insider}, ""},
+	"dns/iodine-resolver":    {"tunnel", []string{insider}, ""},
 	"dns/dns2tcp":            {"tunnel", []string{insider}, ""},
 	"dns/slow":               {"tunnel", []string{insider}, ""},
 	"dns/generated":          {"nxdomain", []string{insider}, ""},

@@ -52,7 +52,7 @@ var answers = map[string]string{
 
 	"benign/login-monitoring": "", // low
 
-	"dns/dns2tcp": "", "dns/generated": "", "dns/iodine": "", "dns/slow": "", "tunnel/ptunnel": "", // inside hosts: never
+	"dns/dns2tcp": "", "dns/generated": "", "dns/iodine": "", "dns/iodine-resolver": "", "dns/slow": "", "tunnel/ptunnel": "", // inside hosts: never
 	"exfil/origin": "", "exfil/curl-upload": "", "exfil/first-day": "", "exfil/slow": "", "beacon/jitter": "", "beacon/open-connection": "",
 	"benign/dns-cdn-blocklists": "", "benign/poll-updates-mail-ntp": "", // low
 
