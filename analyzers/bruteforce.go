@@ -6,15 +6,17 @@ import (
 	"time"
 
 	"weir/analyzers/tally"
+	"weir/decode/conn"
 )
 
 // Bruteforce finds guessing of credentials (ATT&CK T1110), from the outside of what is mostly encrypted.
 //
 // # Evidence
 //
-// A try is a short session (tally.Pair.Short: ended within 30 s, a little payload both ways) with a login service (Ports). Tries
-// are alike when their payload in both directions is near that of the majority (likeness): a service refuses all guesses in the
-// same words. What ends in a login differs from what is refused, and what people and programs do after it differs more.
+// A try is a short session (tally.Pair.Short: ended within 30 s, a little payload both ways) with a login service: one by its port
+// (Ports), or one whose connections open with SSH. Tries are alike when their payload in both directions is near that of the majority
+// (likeness): a service refuses all guesses in the same words. What ends in a login differs from what is refused, and what people and
+// programs do after it differs more.
 //
 //	password   Tries tries of one source at one service within Window, 80 % of its short sessions there being alike
 //	stuffing   at one service within Window: StuffingSources sources, more than Multiplier times the tries that its baseline
@@ -83,7 +85,7 @@ type Bruteforce struct {
 
 // BruteforceConfig holds the settings of the bruteforce analyzer.
 type BruteforceConfig struct {
-	Ports           []uint16      `yaml:"ports"`            // TCP ports of login services
+	Ports           []uint16      `yaml:"ports"`            // TCP ports of login services; SSH is known at any port by its opening
 	Tries           int           `yaml:"tries"`            // of one source at one service within window
 	Window          time.Duration `yaml:"window"`           // in which tries are counted
 	Posts           int           `yaml:"posts"`            // HTTP: POSTs to one form that look like tries whatever the answer is
@@ -193,7 +195,7 @@ func (a *Bruteforce) Judge(e *tally.Epoch, emit func(*Finding)) {
 	a.webs.begin(e)
 	a.services.begin(e)
 	for i := range e.Pairs {
-		if p := &e.Pairs[i]; a.watched[p.Key.Port] && p.Key.Proto == protoTCP && p.Opened|p.Closed > 0 {
+		if p := &e.Pairs[i]; p.Opened|p.Closed > 0 && p.Key.Proto == protoTCP && a.login(p) {
 			a.session(p, e)
 		}
 	}
@@ -202,6 +204,12 @@ func (a *Bruteforce) Judge(e *tally.Epoch, emit func(*Finding)) {
 	}
 	a.open = a.follow(a.open, a.retell)
 	a.openWeb = a.follow(a.openWeb, a.retellWeb)
+}
+
+// login reports whether a pair's connections are with a login service: by its port, or because they open with SSH. Those that have
+// only begun open with what others opened there.
+func (a *Bruteforce) login(p *tally.Pair) bool {
+	return a.watched[p.Key.Port] || p.Apps.Has(conn.AppSSH) || p.Apps == 0 && a.site.Speaks(&p.Key, conn.AppSSH)
 }
 
 // Finish implements Analyzer.

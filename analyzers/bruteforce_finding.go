@@ -53,11 +53,20 @@ func (a *Bruteforce) add(name string, value float64, unit string, threshold floa
 	a.f.Why = append(a.f.Why, Measure{Name: name, Value: value, Unit: unit, Threshold: threshold, Window: int64(a.cfg.Window)})
 }
 
+// opening notes what makes a service that is none of Ports one of logins.
+func (a *Bruteforce) opening(k *tally.PairKey) {
+	if !a.watched[k.Port] {
+		a.f.Notes = append(a.f.Notes, noteOpening)
+	}
+}
+
 // done emits the finding.
 func (a *Bruteforce) done() {
 	a.why = a.f.Why
 	a.emit(&a.f)
 }
+
+const noteOpening = "a login service by what its connections open with, SSH: its port is none of bruteforce.ports"
 
 const noteHeaders = "judged by the number, size and pace of sessions: headers do not tell a wrong password from a right one"
 
@@ -68,6 +77,7 @@ func (a *Bruteforce) reportTries(k *tally.PairKey, t *loginTries, score int, usu
 	f.Subject.ReturnPath = k.Proto == protoTCP && t.span.sum[tryOpened] > 0
 	f.Attack = []string{"T1110"}
 	f.Notes = append(f.Notes, noteHeaders)
+	a.opening(k)
 	if score <= loginLow {
 		if t.byClock() {
 			f.Notes = append(f.Notes, fmt.Sprintf("by the clock, one every %s: low, because checks by programs look so",

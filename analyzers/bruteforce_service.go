@@ -198,6 +198,7 @@ func (a *Bruteforce) reportService(k *tally.PairKey, s *loginService, score int,
 	f.Victim = server(k)
 	f.Attack = []string{"T1110.004", "T1110.003"}
 	f.Notes = append(f.Notes, noteHeaders, "the number of sources is an estimate")
+	a.opening(k)
 	sum := &s.span.sum
 	need := a.cfg.StuffingSources
 	all := float64(sum[svcAll])

@@ -12,6 +12,7 @@ import (
 
 	"weir/analyzers/tally"
 	"weir/decode"
+	"weir/decode/conn"
 )
 
 // logins writes epochs of sessions with login services and of HTTP requests by hand.
@@ -55,6 +56,7 @@ type shape struct {
 	asked, answered uint64        // payload bytes
 	lasts           time.Duration // from its beginning
 	print           uint64
+	app             conn.App // that it opens with; a port says nothing of it
 }
 
 var denial = shapeOf(1500, 2000, 2*time.Second)
@@ -81,6 +83,7 @@ func (l *logins) session(after time.Duration, client, service string, s shape) {
 	if s.asked > 0 && s.answered > 0 && s.asked <= 8<<10 && s.answered <= 16<<10 && s.lasts <= 30*time.Second {
 		p.Short++
 	}
+	p.Apps |= s.app.Set()
 	ms := uint64(s.lasts / time.Millisecond)
 	for i, n := range [...]uint64{s.asked, s.answered} {
 		p.Sizes[i].N++
@@ -236,6 +239,7 @@ func (l *logins) judge(a Analyzer) (found []Finding) {
 	}
 	for _, e := range l.epochs() {
 		l.site.Baseline.Advance(e.End())
+		l.site.Observe(e)
 		a.Judge(e, emit)
 	}
 	a.Finish(emit)
@@ -418,6 +422,45 @@ func TestPasswordPorts(t *testing.T) {
 	want(t, l.judge(NewBruteforce(cfg, l.site)), 50)
 }
 
+// SSH at any port is a login service: by what the connections open with, not by the port. The first session says so when it ends; from
+// then on beginnings count, too, so that a check by the clock is known for what it is.
+func TestPasswordOpening(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		app  conn.App
+		want []string
+	}{
+		{"SSH", conn.AppSSH, []string{"password by 203.0.113.9 on 10.20.0.22:2222"}},
+		{"nothing that is known", conn.AppNone, nil},
+		{"HTTP", conn.AppHTTP, nil},
+	} {
+		l := newLogins(t)
+		s := denial
+		s.app = c.app
+		l.tries(60, 0, 3*time.Second, guesser, "10.20.0.22:2222", s)
+		found := l.brute()
+		want(t, found, 50, c.want...)
+		if len(found) > 0 && (!found[0].Subject.ReturnPath || found[0].Count > 21 || !slices.Contains(found[0].Notes, noteOpening)) {
+			t.Errorf("%s: %+v", c.name, found[0])
+		}
+		got := l.site.ServiceName(netip.MustParseAddr("10.20.0.22"), protoTCP, 2222)
+		if got != c.app.String() {
+			t.Errorf("%s: the service is called %q", c.name, got)
+		}
+	}
+	l := newLogins(t)
+	s := shapeOf(1500, 2000, 200*time.Millisecond)
+	s.app = conn.AppSSH
+	l.tries(200, 0, 4*time.Second, "10.20.0.7", "10.20.0.22:2222", s)
+	want(t, l.brute(), 50) // from inside, by the clock
+	for range 3 {
+		l.site.Observe(&tally.Epoch{Pairs: []tally.Pair{{Key: loginKey(guesser, "10.20.0.22:2222"), Apps: conn.AppTLS.Set()}}})
+	}
+	if got := l.site.ServiceName(netip.MustParseAddr("10.20.0.22"), protoTCP, 2222); got != "ssh" {
+		t.Errorf("a stray client renames the service: %q", got)
+	}
+}
+
 // A source that always does so: learned within a day while it is low, silent afterwards, and found when it does six times as
 // much. The attacker next to it is found at once.
 func TestPasswordUsual(t *testing.T) {
@@ -465,7 +508,7 @@ func TestStuffing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLogins(t)
 			for i := range 60 * 20 { // two hours of users, ten a minute, each now and then
-				l.session(time.Duration(i)*6*time.Second, fmt.Sprintf("198.51.100.%d", i%61+1), service, shape{900 + uint64(i%9)*100, 3000 + uint64(i%13)*500, time.Second, uint64(i % 3)})
+				l.session(time.Duration(i)*6*time.Second, fmt.Sprintf("198.51.100.%d", i%61+1), service, shape{900 + uint64(i%9)*100, 3000 + uint64(i%13)*500, time.Second, uint64(i % 3), 0})
 			}
 			for try := range 5 {
 				for i := range c.sources {

@@ -17,6 +17,7 @@ type Site struct {
 	Baseline *baseline.Store   // never nil
 
 	renewed  atomic.Pointer[context.Networks]
+	opened   keep[opened, *opened]
 	alarmed  map[Party]siteAlarm
 	flooding int64 // until when a flood may last anywhere
 }
@@ -36,7 +37,7 @@ func NewSite(networks *context.Networks, store *baseline.Store) *Site {
 	if store == nil {
 		store = baseline.New(baseline.Defaults())
 	}
-	return &Site{Networks: networks, Baseline: store, alarmed: map[Party]siteAlarm{}}
+	return &Site{Networks: networks, Baseline: store, opened: newKeep[opened](openedMost), alarmed: map[Party]siteAlarm{}}
 }
 
 // Renew replaces the networks from the next epoch on.

@@ -190,9 +190,15 @@ record() {
 # if it is larger than 64 kB.
 recorded() {
 	sleep "${LAB_TAIL:-1}"
+	written
 	kill $tcpdump_pid; wait $tcpdump_pid || true
 	keep "$tmp/in.pcap"
 	grep -E 'captured|dropped by kernel' "$tmp/tcpdump.log" >&2
+}
+# written: a busy machine's tcpdump is behind; what it has not read yet would be lost.
+written() {
+	local was=-1 is
+	while is=$(stat -c %s "$tmp/in.pcap") && [ "$is" != "$was" ]; do was=$is; sleep 0.5; done
 }
 keep() {
 	rm -f "$case_dir/in.pcap" "$case_dir/in.pcap.zst"
@@ -206,6 +212,7 @@ keep() {
 # hours: stop a recording of event time that hours.py played, and keep it.
 hours() {
 	sleep 0.5
+	written
 	kill $tcpdump_pid; wait $tcpdump_pid || true
 	/usr/bin/python3 "$pcaps_dir/hours.py" "$tmp/in.pcap" "$tmp/moments" "$tmp/out.pcap"
 	keep "$tmp/out.pcap"

@@ -79,7 +79,8 @@ func (j *judge) merge(tick int64, shards []*tally.Shard) {
 	j.alerts.Observe(&e.Link, j.view.OneWay(), e.End())
 	if site := j.e.cfg.Site; site != nil {
 		site.Begin(e.End())
-		j.alerts.SetNetworks(site.Networks)
+		site.Observe(e)
+		j.alerts.SetSite(site)
 	}
 	if !e.Empty() || tick <= j.last+silence {
 		for _, a := range j.e.cfg.Analyzers {

@@ -87,6 +87,7 @@ var truths = map[string]struct {
 	"bruteforce/hydra-form-redirect": {"web_login", []string{guesser}, webServer},
 	"bruteforce/hydra-ftp":           {"password", []string{guesser}, "10.20.0.21:21/tcp"},
 	"bruteforce/hydra-ssh":           {"password", []string{guesser}, "10.20.0.22:22/tcp"},
+	"bruteforce/hydra-ssh-2222":      {"password", []string{guesser}, "10.20.0.22:2222/tcp"},
 	"bruteforce/medusa-ftp":          {"password", []string{guesser}, "10.20.0.21:21/tcp"},
 	"bruteforce/medusa-ssh":          {"password", []string{guesser}, "10.20.0.22:22/tcp"},
 	"bruteforce/stuffing-ftp":        {"stuffing", nil, "10.20.0.21:21/tcp"},

@@ -109,16 +109,23 @@ func (n *Networks) Name(p netip.Prefix) string {
 	return name
 }
 
-// Service is what the operator calls a service, by its host and port or by its port alone; "" if he does not.
-func (n *Networks) Service(host netip.Addr, proto uint8, port uint16) string {
+// Service is what the operator calls a service, by its host and port or by its port alone; if he does not, what it is known as: by
+// what its connections open with, or by its port.
+func (n *Networks) Service(host netip.Addr, proto uint8, port uint16, known string) string {
 	if port == 0 || len(n.names.services) == 0 {
-		return ""
+		return known
 	}
 	if name, ok := n.names.services[servicePoint{host.Unmap().WithZone(""), port, proto}]; ok {
 		return name
 	}
-	return n.names.services[servicePoint{port: port, proto: proto}]
+	if name, ok := n.names.services[servicePoint{port: port, proto: proto}]; ok {
+		return name
+	}
+	return known
 }
+
+// Named reports whether the operator named any network.
+func (n *Networks) Named() bool { return n.names.networks.Size() > 0 }
 
 // Names are the named networks in order of their prefixes, as "10.20.0.0/24 office".
 func (n *Networks) Names() (list []string) {

@@ -264,6 +264,9 @@ func party(p *alert.Party) string {
 	if p == nil {
 		return "-"
 	}
+	if p.Name != "" {
+		return printable(p.String() + " (" + p.Name + ")")
+	}
 	return printable(p.String())
 }
 

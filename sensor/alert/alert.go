@@ -62,7 +62,7 @@ type Party struct {
 	Country    string       `json:"country,omitempty"`
 	ReturnPath string       `json:"return_path,omitempty"` // of a subject: "proven" or "unproven"
 	Name       string       `json:"name,omitempty"`        // of its network, by networks.names
-	Service    string       `json:"service,omitempty"`     // of Port, by networks.services
+	Service    string       `json:"service,omitempty"`     // of Port: by networks.services, else by what its connections open with, else by the port
 	Lists      []string     `json:"lists,omitempty"`       // of networks.lists that hold all of it
 }
 

@@ -112,7 +112,7 @@ func (m *Manager) party(p *analyzers.Party) *Party {
 	if out.IP.IsValid() {
 		out.ASN, out.Country = n.Origin(out.IP)
 	}
-	out.Name, out.Service, out.Lists = n.Name(p.Prefix), n.Service(p.Prefix.Addr(), p.Proto, p.Port), n.Listed(p.Prefix)
+	out.Name, out.Service, out.Lists = n.Name(p.Prefix), m.site.ServiceName(p.Prefix.Addr(), p.Proto, p.Port), n.Listed(p.Prefix)
 	return out
 }
 

@@ -396,6 +396,7 @@ func (m *Manager) end(e *entry) {
 	if s := g.judge(); s != nil {
 		if f := s.finding(m.now); f.Score >= e.alert.Score {
 			e.alert.describe(f)
+			e.alert.Summary = m.named(e.alert.Summary)
 		}
 	}
 	g.entry = nil

@@ -65,7 +65,9 @@ func tell(t testing.TB, cfg Config, n *context.Networks, deeds ...deed) (all []*
 	t.Helper()
 	cfg.Incidents = true
 	m := New(cfg)
-	m.SetNetworks(n)
+	if n != nil {
+		m.SetSite(analyzers.NewSite(n, nil))
+	}
 	emit := func(a *Alert) { all = append(all, a) }
 	for _, d := range deeds {
 		f := d.finding()

@@ -70,9 +70,10 @@ type Manager struct {
 	budget    map[rank]int // new alerts in second
 	second    int64
 	sequence  uint64
-	rules     uint64 // counts changes of the mute rules, and of the networks that they ask
-	networks  *context.Networks
-	incidents *incidents // nil: none are told
+	rules     uint64            // counts changes of the mute rules, and of the networks that they ask
+	site      *analyzers.Site   // nil: nothing is known of addresses
+	networks  *context.Networks // of the site, as it is now
+	incidents *incidents        // nil: none are told
 }
 
 // entry is an open alert.
@@ -141,10 +142,12 @@ func (m *Manager) Reconfigure(cfg Config) {
 	m.rules++
 }
 
-// SetNetworks says what the site knows of its addresses from now on: alerts tell it of their parties. Cheap if nothing has changed.
-func (m *Manager) SetNetworks(n *context.Networks) {
-	if n != m.networks {
-		m.networks = n
+// SetSite says what is known of the site's addresses and services from now on: alerts tell it of their parties. Cheap if nothing
+// has changed.
+func (m *Manager) SetSite(s *analyzers.Site) {
+	m.site = s
+	if s.Networks != m.networks {
+		m.networks = s.Networks
 		m.rules++
 	}
 }
@@ -256,6 +259,7 @@ func (m *Manager) extend(e *entry, f *analyzers.Finding) {
 	}
 	if f.Score >= a.Score {
 		a.describe(f)
+		a.Summary = m.named(a.Summary)
 	}
 	switched := m.mute(e)
 	if severity := SeverityOf(f.Score, f.MaxScore); a.Rev == 0 || switched || severity > e.severity {
