@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -175,10 +176,15 @@ const bucketName = "weir_drops_default"
 
 func (b *bastion) bucket(t *testing.T) jetstream.KeyValue {
 	t.Helper()
-	kv, err := b.jetstream(t).KeyValue(t.Context(), bucketName)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := b.jetstream(t)
+	var kv jetstream.KeyValue
+	await(t, "somebody made the bucket", func() bool {
+		var err error
+		if kv, err = js.KeyValue(t.Context(), bucketName); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	return kv
 }
 

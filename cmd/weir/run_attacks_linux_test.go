@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,24 +22,25 @@ type assault struct {
 	alert  string
 	tool   string // a second alert, which nothing is done about
 	drop   string // key and action
+	rate   int    // packets/s without which it is not the attack that is meant: clearly above the floor; 0: any
 	soak   bool   // not always
 }
 
 var assaults = []assault{
 	{
-		name: "hping3 SYN", do: hping3("-S -p 80 -i u400 -c 6000 198.51.100.1"), filter: "src 198.51.100.23 and dst port 80",
+		name: "hping3 SYN", do: hping3("-S -p 80 -i u400 -c 6000 198.51.100.1"), filter: "src 198.51.100.23 and dst port 80", rate: 1200,
 		alert: "flood syn by 198.51.100.23 (unproven) on 198.51.100.1:80/tcp", drop: "address.198.51.100.23 limit_new",
 	},
 	{
-		name: "hping3 SYN of random sources", do: hping3("-S -p 80 --rand-source -i u100 -c 18000 198.51.100.1"), filter: "dst port 80",
+		name: "hping3 SYN of random sources", do: hping3("-S -p 80 --rand-source -i u100 -c 18000 198.51.100.1"), filter: "dst port 80", rate: 3000,
 		alert: "flood syn on 198.51.100.1:80/tcp", drop: "service.198.51.100.1.tcp.80 limit",
 	},
 	{
-		name: "hping3 UDP", soak: true, do: hping3("--udp -p 27015 -k -s 40000 -d 64 -i u40 -c 45000 198.51.100.1"), filter: "udp dst port 27015",
+		name: "hping3 UDP", soak: true, do: hping3("--udp -p 27015 -k -s 40000 -d 64 -i u40 -c 45000 198.51.100.1"), filter: "udp dst port 27015", rate: 6000,
 		alert: "flood udp by 198.51.100.23 (unproven) on 198.51.100.1:27015/udp", drop: "service.198.51.100.1.udp.27015 limit",
 	},
 	{
-		name: "hping3 UDP of random sources", do: hping3("--udp -p 27015 --rand-source -d 64 -i u40 -c 45000 198.51.100.1"), filter: "udp dst port 27015",
+		name: "hping3 UDP of random sources", do: hping3("--udp -p 27015 --rand-source -d 64 -i u40 -c 45000 198.51.100.1"), filter: "udp dst port 27015", rate: 6000,
 		alert: "flood udp on 198.51.100.1:27015/udp", drop: "service.198.51.100.1.udp.27015 limit",
 	},
 	{
@@ -73,7 +75,7 @@ var assaults = []assault{
 		alert:  "flood connection by 2001:db8:51::23 (proven) on [2001:db8:51::1]:80/tcp", drop: "address.20010db8005100000000000000000023 drop",
 	},
 	{
-		name: "SYN in a VLAN", do: taggedSYNs, filter: "vlan 5 and src 203.0.113.23 and dst port 80",
+		name: "SYN in a VLAN", do: taggedSYNs, filter: "vlan 5 and src 203.0.113.23 and dst port 80", rate: 1200,
 		alert: "flood syn by 203.0.113.23 (unproven) on 203.0.113.1:80/tcp", drop: "address.203.0.113.23 limit_new",
 	},
 }
@@ -147,12 +149,14 @@ func TestRunAttacks(t *testing.T) {
 		}
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
-			a.hold(t, "wrun"+string(rune('a'+i)))
+			for try := 1; !a.hold(t, fmt.Sprintf("wrun%c%d", 'a'+i, try), try == 3); try++ {
+			}
 		})
 	}
 }
 
-func (a *assault) hold(t *testing.T, id string) {
+// hold plays the attack and judges what came of it. False: the machine had no time for the tool, and it is to be played again.
+func (a *assault) hold(t *testing.T, id string, last bool) bool {
 	var scenes []func(*testing.T, *site)
 	if a.scene != nil {
 		scenes = append(scenes, a.scene)
@@ -166,6 +170,11 @@ func (a *assault) hold(t *testing.T, id string) {
 	w := e.witness(t, a.filter)
 	a.do(t, e.site)
 	sent, passed := w.stop(t)
+	if pace := paceOf(sent); pace < a.rate && !last {
+		t.Logf("%d packets/s instead of %d and more: once again", pace, a.rate)
+		e.end(t, syscall.SIGTERM)
+		return false
+	}
 	_, met := e.bans(t)
 	dropped := e.dropped(t)
 	from := e.drops.applied(a.drop)
@@ -212,4 +221,13 @@ func (a *assault) hold(t *testing.T, id string) {
 	if n := strings.Count(e.err.String(), "level=ERROR"); n > 0 {
 		t.Errorf("%d errors:\n%s", n, e.err.String())
 	}
+	return true
+}
+
+// paceOf is how many packets came in a second.
+func paceOf(sent []heard) int {
+	if len(sent) < 2 {
+		return 0
+	}
+	return int(float64(len(sent)) / sent[len(sent)-1].at.Sub(sent[0].at).Seconds())
 }
