@@ -47,8 +47,8 @@ func TestAlerts(t *testing.T) {
 	put(2, 1, func(a *alert.Alert) { a.Severity, a.Summary = alert.High, "Somebody <b>Scans</b> 203.0.113.7" })
 	put(3, 1, func(a *alert.Alert) { a.Analyzer, a.Severity = "flood", alert.Info })
 	put(1, 2, func(a *alert.Alert) { a.State = alert.Closed })
-	put(1, 2, nil)                                  // twice
-	put(2, 0, nil)                                  // older
+	put(1, 2, nil)                                   // twice
+	put(2, 0, nil)                                   // older
 	h.Alert(&alert.Alert{ID: "../etc", Rev: 1}, nil) // no id
 	until(t, "all were taken", func() bool { return h.took() == 4 })
 	for query, want := range map[string]string{
