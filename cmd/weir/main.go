@@ -42,6 +42,7 @@ type cli struct {
 	Block    blockCmd    `cmd:"" help:"Drop at the network card what sensors ask for."`
 	Alerts   alertsCmd   `cmd:"" help:"Follow the alerts of running sensors."`
 	Hunt     huntCmd     `cmd:"" help:"Find what is unlike all else in captures, in what was kept, and in access logs."`
+	Flows    flowsCmd    `cmd:"" help:"Search and add up the connections that a sensor keeps on disk."`
 	Keys     keysCmd     `cmd:"" help:"Make, trust and list the keys that drops and commands are signed with."`
 	Bans     bansCmd     `cmd:"" help:"See, add, remove and approve drops; end all of them at once."`
 	Baseline baselineCmd `cmd:"" help:"See, keep, carry over and forget what was learned to be normal."`
