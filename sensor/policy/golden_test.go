@@ -32,7 +32,7 @@ const (
 // is dropped; floods from forged addresses meet their service or their signature, never an address.
 var answers = map[string]string{
 	"bruteforce/hydra-basic": guesser, "bruteforce/hydra-form": guesser, "bruteforce/hydra-form-redirect": guesser,
-	"bruteforce/hydra-ftp": guesser, "bruteforce/hydra-ssh": guesser, "bruteforce/medusa-ftp": guesser, "bruteforce/medusa-ssh": guesser,
+	"bruteforce/hydra-ftp": guesser, "bruteforce/hydra-ssh": guesser, "bruteforce/hydra-ssh-2222": guesser, "bruteforce/medusa-ftp": guesser, "bruteforce/medusa-ssh": guesser,
 	"bruteforce/stuffing-ftp": "", // nobody can be named
 
 	"weird/arp-poisoning": "", "weird/arp-storm": "", "weird/bad-flags": "", "weird/land": "", "weird/martian": "", "weird/overlap": "",
