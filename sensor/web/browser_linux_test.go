@@ -41,7 +41,8 @@ func newBrowser(t *testing.T) context.Context {
 	if _, err := exec.LookPath(path); err != nil {
 		leaveOut(t, "no chromium")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1440, 1000))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
+		chromedp.IgnoreCertErrors, chromedp.WindowSize(1440, 1000))
 	allocated, free := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(free)
 	ctx, end := chromedp.NewContext(allocated)

@@ -1,8 +1,10 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"image/png"
 	"os"
 	"testing"
 	"time"
@@ -49,6 +51,22 @@ func someNear() *web.Near {
 	}}
 }
 
+// small writes a PNG as small as it can be.
+func small(t *testing.T, shot []byte, name string) {
+	t.Helper()
+	picture, err := png.Decode(bytes.NewReader(shot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, picture); err == nil {
+		err = os.WriteFile(name, out.Bytes(), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // scene is a sensor that has something to tell.
 func scene(t *testing.T) *stage {
 	s := newStage(t)
@@ -67,6 +85,7 @@ func scene(t *testing.T) *stage {
 		st.Interfaces = append(st.Interfaces, web.Interface{Name: "eth1", Up: true, Packets: 91_220_031, Dropped: 4_122})
 		st.AlertsOpen = &open
 	})
+	s.burst = time.Now().Unix() - 210
 	s.history(900, true)
 	s.server.Second(web.Second{Point: s.point(time.Now().Unix(), true), Near: someNear()})
 	return s
@@ -83,7 +102,7 @@ func testStates(t *testing.T, browser context.Context) {
 	})
 	s.server.DropsChanged()
 	p.shows("#banners", "Panic: nothing is dropped")
-	p.shows("#banners", "a customer cannot log in")
+	p.shows("#banners", "Reason: a customer cannot log in. Detection goes on.")
 	p.picture("panic")
 	s.set(func(st *web.Status) {
 		st.Panic, st.DryRun, st.Loss.Ratio, st.NotReady, st.OneWay = nil, true, 0.034, []string{"the bus is not connected"}, true
@@ -110,10 +129,12 @@ func testLook(t *testing.T, browser context.Context) {
 	p.picture("alerts-light")
 	p.scheme("dark")
 	time.Sleep(300 * time.Millisecond) // until it is painted
-	if shot := p.picture("alerts-dark"); os.Getenv("WEIR_PAGE_PICTURE") != "" {
-		if err := os.WriteFile(os.Getenv("WEIR_PAGE_PICTURE"), shot, 0o644); err != nil {
-			t.Error(err)
-		}
+	p.picture("alerts-dark")
+	if name := os.Getenv("WEIR_PAGE_PICTURE"); name != "" {
+		p.size(1360, 900, 1)
+		time.Sleep(300 * time.Millisecond)
+		small(t, p.picture("readme"), name)
+		p.size(1440, 1000, 1)
 	}
 	p.press(".row", "flood")
 	p.shows("#drawer-body", "Revisions")
@@ -133,5 +154,7 @@ func testLook(t *testing.T, browser context.Context) {
 	p.press("#ask button", "Cancel")
 	p.do(scrollTo("body"))
 	p.picture("tablet-light")
+	p.until(`[...document.querySelectorAll('.uplot')].every((e) => e.getBoundingClientRect().right <= 900)`)
+	p.fits("a smaller window", 900)
 	p.clean(s.url)
 }

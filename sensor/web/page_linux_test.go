@@ -20,7 +20,8 @@ func TestPage(t *testing.T) {
 	browser := newBrowser(t)
 	for name, run := range map[string]func(*testing.T, context.Context){
 		"quiet": testQuiet, "hostile": testHostile, "many": testMany, "cut": testCut, "changes": testChanges, "keyboard": testKeyboard, "phone": testPhone,
-		"states": testStates, "look": testLook,
+		"strangers": testStrangers,
+		"states":    testStates, "look": testLook,
 	} {
 		t.Run(name, func(t *testing.T) { run(t, browser) })
 	}
@@ -188,7 +189,8 @@ func testCut(t *testing.T, browser context.Context) {
 	p.allowed = regexp.MustCompile(`net::ERR_`)
 	p.open(s.url)
 	p.until(`document.getElementById('alerts-n').textContent === '3'`)
-	p.shows("#clock", ":")
+	began := js[string](p, `document.getElementById('clock').textContent`)
+	p.until(`document.getElementById('clock').textContent !== ` + quote(began)) // events come
 	s.line.cut(true)
 	p.shows("#banners", "Disconnected")
 	p.shows("#banners", "old")

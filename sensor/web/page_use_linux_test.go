@@ -2,7 +2,16 @@ package web_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
@@ -76,6 +85,57 @@ func testChanges(t *testing.T, browser context.Context) {
 	p.clean(s.url)
 }
 
+// A page that others can reach asks for the token before it shows anything, and again after a wrong one.
+func testStrangers(t *testing.T, browser context.Context) {
+	s := newStageOf(t, func(c *web.Config) {
+		c.Listen = "0.0.0.0:443" // as a wish: who can reach it is what counts
+		c.Certificate, c.Key = selfSigned(t)
+	})
+	s.tell(golden(t)[:3]...)
+	p := newTab(t, browser)
+	p.allowed = regexp.MustCompile(`status of 401`)
+	p.open(s.url)
+	p.shows("#ask", "only to those who have its token")
+	p.shows("#banners", "only to those who have its token")
+	if n := p.asked(`/v1/alerts`); n != 0 {
+		t.Errorf("alerts were asked for %d times without a token", n)
+	}
+	p.keys("wrong\r")
+	p.shows("#ask", "The sensor refuses that token")
+	p.picture("strangers")
+	p.keys(stageToken + "\r")
+	p.shows("#link", "live")
+	p.shows(".row", "")
+	p.clean(s.url)
+}
+
+// selfSigned makes a certificate of this host, which the browser is told not to look at.
+func selfSigned(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, form, form, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, kind string, text []byte) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: text}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	return write("cert.pem", "CERTIFICATE", cert), write("key.pem", "PRIVATE KEY", secret)
+}
+
 // Who has no mouse gets everywhere, sees where, and comes back from what was opened.
 func testKeyboard(t *testing.T, browser context.Context) {
 	s := newStage(t)
@@ -129,6 +189,15 @@ func testKeyboard(t *testing.T, browser context.Context) {
 	p.clean(s.url)
 }
 
+// fits checks that nothing is wider than the window. What scrolls or is cut on purpose is not looked at.
+func (p *tab) fits(where string, width int) {
+	p.t.Helper()
+	if w := js[int](p, `Math.max(document.documentElement.scrollWidth, ...[...document.querySelectorAll('main *, header *, aside *, dialog *')]
+		.filter((e) => e.checkVisibility() && !e.closest('.unseen, .uplot, .chips') && getComputedStyle(e).position !== 'absolute').map((e) => Math.floor(e.getBoundingClientRect().right)))`); w > width {
+		p.t.Errorf("%s is %d pixels wide", where, w)
+	}
+}
+
 // On a phone of 360 pixels nothing is wider than the screen, and all can be reached.
 func testPhone(t *testing.T, browser context.Context) {
 	s := newStage(t)
@@ -141,26 +210,19 @@ func testPhone(t *testing.T, browser context.Context) {
 	p.open(s.url)
 	p.shows("#link", "live")
 	p.shows(".row", "")
-	fits := func(where string) {
-		t.Helper()
-		if w := js[int](p, `Math.max(document.documentElement.scrollWidth, ...[...document.querySelectorAll('main *, header *, aside *, dialog *')]
-			.filter((e) => e.checkVisibility() && !e.closest('.unseen, .uplot, .chips') && getComputedStyle(e).position !== 'absolute').map((e) => Math.floor(e.getBoundingClientRect().right)))`); w > 360 {
-			t.Errorf("%s is %d pixels wide", where, w)
-		}
-	}
-	fits("the page")
+	p.fits("the page", 360)
 	p.picture("phone-top")
 	p.do(scrollTo("#alerts-h"))
 	p.picture("phone-alerts")
 	p.press(".row", "")
 	p.shows("#drawer-body", "Revisions")
-	fits("an alert")
+	p.fits("an alert", 360)
 	p.picture("phone-alert")
 	p.press("#drawer-close", "")
 	p.do(scrollTo("#drops-h"))
 	p.picture("phone-drops")
 	p.press("#add", "Add a drop")
-	fits("a form")
+	p.fits("a form", 360)
 	p.picture("phone-form")
 	p.clean(s.url)
 }

@@ -176,7 +176,8 @@ export class AlertList {
     const hidden = this.fresh.size && this.shown.filter(({ alert }) => this.fresh.has(alert.id)).length;
     byId('newer').hidden = !hidden;
     say(byId('newer'), '↑ ' + hidden + ' new');
-    say(byId('alerts-n'), this.shown.length === this.alerts.order.length ? count(this.shown.length) : count(this.shown.length) + ' of ' + count(this.alerts.order.length));
+    const all = this.alerts.order.length, some = this.shown.length;
+    say(byId('alerts-n'), !this.alerts.loaded && !all ? '' : some === all ? count(all) : count(some) + ' of ' + count(all));
     this.blank();
   }
 

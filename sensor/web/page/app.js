@@ -180,8 +180,9 @@ const stream = new Stream((event, data) => takers[event]?.(data), (link, detail)
 
 async function denied() {
   if (byId('ask').open) return;
+  const why = token.get() ? 'The sensor refuses that token.' : 'This sensor shows itself only to those who have its token.';
   token.set('');
-  if (await askToken('This sensor shows itself only to those who have its token.')) stream.retry();
+  if (await askToken(why)) stream.retry();
 }
 
 // What is shown.
@@ -229,7 +230,7 @@ function showStatus() {
 
 function showOpen() {
   const by = alerts.open(), total = by.reduce((a, b) => a + b, 0);
-  const n = state.status?.alerts_open ?? total;
+  const n = state.status?.alerts_open ?? (alerts.loaded ? total : undefined);
   say(byId('n-alerts'), count(n));
   byId('n-alerts').className = 'big' + (by[4] ? ' s-critical' : by[3] ? ' s-high' : '');
   const each = [4, 3, 2, 1, 0].filter((s) => by[s]).map((s) => by[s] + ' ' + severities[s]);
@@ -265,7 +266,10 @@ function showBanners() {
   }
   if (state.link === 'denied') all.push(['bad', 'This sensor shows itself only to those who have its token.', '', () => el('button', { type: 'button', onclick: denied }, 'Give token')]);
   if (state.problem && state.link === 'live') all.push(['bad', 'Not all could be read: ' + state.problem + '.', '', () => el('button', { type: 'button', onclick: () => readAll(false) }, 'Read again')]);
-  if (s?.panic) all.push(['bad', 'Panic: nothing is dropped until weir bans resume.', (s.panic.by ? 'By ' + s.panic.by + (s.panic.since ? ' at ' + clock(s.panic.since) + ' UTC' : '') + '. ' : '') + (s.panic.reason ?? '') + ' Detection goes on.']);
+  if (s?.panic) {
+    const { by, reason, since: at } = s.panic;
+    all.push(['bad', 'Panic: nothing is dropped until weir bans resume.', (by ? 'By ' + by + (at ? ' at ' + clock(at) + ' UTC' : '') + '. ' : '') + (reason ? 'Reason: ' + reason + '. ' : '') + 'Detection goes on.']);
+  }
   if (s?.dry_run) all.push(['warn', 'Rehearsal: drops are only counted.', 'No packet is held back.']);
   if (s?.loss?.ratio >= lossHigh) all.push(['warn', percent(s.loss.ratio) + ' of packets are not seen.', 'Conclusions are weaker by as much; causes stand under Loss.']);
   if (s?.not_ready?.length) all.push(['warn', 'Not ready: ' + s.not_ready.join('; ') + '.', '']);
