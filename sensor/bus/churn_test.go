@@ -35,7 +35,7 @@ func TestStateReadWhileWritten(t *testing.T) {
 			}
 		})
 	}
-	for range fewer(100) {
+	for range fewer(40) {
 		reading, end := context.WithTimeout(ctx, time.Minute)
 		seen := map[string]bool{}
 		err := s.Read(reading, func(e Signed) { seen[e.Key] = true })
