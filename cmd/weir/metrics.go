@@ -557,6 +557,7 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	describe(to, gateMetrics)
 	describe(to, noticeMetrics)
 	describe(to, noticesMetrics)
+	describe(to, pageMetrics)
 	describe(to, storeMetrics)
 	for _, c := range m.own() {
 		c.Describe(to)
@@ -587,6 +588,10 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			collect(to, noticeMetrics, &s.noticed.Channels[i])
 		}
 		collect(to, noticesMetrics, s.noticed)
+	}
+	if page := m.page.Load(); page != nil {
+		st := page.Stats()
+		collect(to, pageMetrics, &st)
 	}
 	if s.store != nil {
 		collect(to, storeMetrics, s.store)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"reflect"
@@ -28,6 +29,7 @@ import (
 	"weir/sensor/notify"
 	"weir/sensor/policy"
 	"weir/sensor/store"
+	"weir/sensor/web"
 )
 
 // distinct sets every integer within v to a number of its own, from 1 on, so that a mix-up of two counters shows.
@@ -133,6 +135,7 @@ func gateAll() enforce.Status {
 func gatherAll(t *testing.T) (*metrics, map[string]*dto.MetricFamily) {
 	t.Helper()
 	m := newMetrics(observedAll())
+	withPage(t, m)
 	now := time.Unix(1_700_000_100, 0)
 	m.alert(&alert.Alert{Analyzer: "scan", Kind: "fin", Severity: alert.Medium, State: alert.Open, Time: alert.Time(now.UnixNano())}, now)
 	m.reloaded(nil, now)
@@ -145,6 +148,16 @@ func gatherAll(t *testing.T) (*metrics, map[string]*dto.MetricFamily) {
 		all[f.GetName()] = f
 	}
 	return m, all
+}
+
+// withPage gives metrics a page, as a process has one unless its configuration says otherwise.
+func withPage(t *testing.T, m *metrics) {
+	t.Helper()
+	page, err := web.New(web.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.page.Store(page)
 }
 
 // value is that of the one series with these labels, written name="value" in order of names.
@@ -174,7 +187,7 @@ var (
 	everything = regexp.MustCompile(`^`)
 	ofRun      = regexp.MustCompile(`^weir_[^n]`)           // without channels no weir_notify_
 	ofSense    = regexp.MustCompile(`^weir_([^gen]|event)`) // nor weir_gate_, weir_enforce_
-	ofBlock    = regexp.MustCompile(`^weir_(build_info|bus_|config_|enforce_|gate_|loss_total|refusals_)`)
+	ofBlock    = regexp.MustCompile(`^weir_(build_info|bus_|config_|enforce_|gate_|loss_total|refusals_|page_)`)
 )
 
 // asDocumented holds that all metrics of weir, and no others, are in docs/metrics.md, and that those of the parts that run are there.
@@ -431,6 +444,7 @@ func TestMetricsOfParts(t *testing.T) {
 	}{{"sense", sense, ofSense}, {"block", block, ofBlock}, {"run", observedAll(), everything}} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMetrics(c.o)
+			withPage(t, m)
 			if m.Status != nil {
 				m.alert(&alert.Alert{Analyzer: "scan"}, time.Now())
 			}

@@ -113,6 +113,7 @@ func openPage(of *pageOf) (*page, error) {
 		return nil, listenError("web.listen", cfg.Listen, err)
 	}
 	p.server.Serve(l)
+	of.metrics.page.Store(p.server)
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	p.view.follow(of.protect)
