@@ -1,6 +1,7 @@
 package hunt
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -9,7 +10,7 @@ import (
 // Names that fields of JSON access logs go by: nginx's variables, Tomcat's JsonAccessLogValve, Caddy, Traefik, Elastic's.
 var jsonNames = map[string]string{
 	"time": "time", "timestamp": "time", "@timestamp": "time", "ts": "time", "time_local": "time", "time_iso8601": "time", "msec": "time", "startutc": "time",
-	"host": "client", "client": "client", "clientip": "client", "client_ip": "client", "clienthost": "client", "remoteaddr": "client", "remote_addr": "client",
+	"host": "host", "client": "client", "clientip": "client", "client_ip": "client", "clienthost": "client", "remoteaddr": "client", "remote_addr": "client",
 	"remote_ip": "client", "remote_host": "client", "remotehost": "client", "source.ip": "client",
 	"request": "request", "method": "method", "request_method": "method", "requestmethod": "method", "http_method": "method",
 	"path": "target", "uri": "target", "url": "target", "request_uri": "target", "requestpath": "target", "query": "query", "args": "query", "query_string": "query",
@@ -21,7 +22,8 @@ var jsonNames = map[string]string{
 }
 
 // ParseAccessJSON reads a line of an access log in JSON. Field names are those of jsonNames; objects are looked into one level deep (Caddy's
-// request, Tomcat's requestHeaders). Of two fields of one meaning the first by name counts.
+// request, Tomcat's requestHeaders). host is the client only where nothing else is:
+// for some it is the server. Of two fields of one meaning the first by name counts.
 func ParseAccessJSON(line []byte) (*Access, error) {
 	var all map[string]any
 	if err := json.Unmarshal(line, &all); err != nil {
@@ -65,7 +67,7 @@ func ParseAccessJSON(line []byte) (*Access, error) {
 }
 
 func accessOf(found map[string]string) (a *Access, err error) {
-	a = &Access{Ms: -1, Client: found["client"], Agent: found["agent"], Referer: found["referer"], User: found["user"]}
+	a = &Access{Ms: -1, Client: cmp.Or(found["client"], found["host"]), Agent: found["agent"], Referer: found["referer"], User: found["user"]}
 	if s, is := found["request"]; is {
 		a.request(s)
 	}

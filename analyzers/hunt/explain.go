@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +16,8 @@ type Reason struct {
 	Median  float64 `json:"median"`    // of all rows; for what is so or not, the share of rows for which it is
 	Units   float64 `json:"deviation"` // from the median, in interquartile ranges or what stands for them
 	Text    string  `json:"text"`
+	about   string
+	leads   bool
 }
 
 // Cluster is rows that are alike.
@@ -38,6 +41,7 @@ type Cluster struct {
 const (
 	reasons    = 4   // of a row
 	worth      = 1.0 // units from the middle that are worth telling
+	leading    = 3.0 // that let the leading feature about a thing stand for the others
 	rowsTold   = 4000
 	foldLimit  = 20_000 // outliers, the farthest first, that become stories
 	groupsTold = 1000   // clusters that are described
@@ -101,7 +105,7 @@ func (t *table) reasons(v []float32, share []float64) []Reason {
 	var all []Reason
 	for _, d := range t.used {
 		f := &t.features[d]
-		one := Reason{Feature: f.Name, Value: round(f.Kind.value(v[d])), Median: round(f.Kind.value(t.median[d]))}
+		one := Reason{about: f.About, leads: t.leads(d), Feature: f.Name, Value: round(f.Kind.value(v[d])), Median: round(f.Kind.value(t.median[d]))}
 		switch f.Kind {
 		case Hash:
 			continue
@@ -122,14 +126,31 @@ func (t *table) reasons(v []float32, share []float64) []Reason {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Reason) int { return cmp.Compare(math.Abs(b.Units), math.Abs(a.Units)) })
-	return all[:min(reasons, len(all))]
+	var told []Reason
+	about := map[string]bool{}
+	for _, one := range all {
+		if len(told) == reasons || one.about != "" && about[one.about] {
+			continue
+		}
+		about[one.about] = true
+		lead := slices.IndexFunc(all, func(r Reason) bool { return r.about == one.about && r.leads && math.Abs(r.Units) >= leading })
+		if one.about != "" && lead >= 0 {
+			one = all[lead]
+		}
+		told = append(told, one)
+	}
+	return told
 }
 
+// leads tells whether a feature is the first about its thing.
+func (t *table) leads(d int) bool {
+	return slices.IndexFunc(t.features, func(f Feature) bool { return f.About == t.features[d].About }) == d
+}
+
+// round keeps five digits: float32 and its logarithm have no more.
 func round(v float64) float64 {
-	if a := math.Abs(v); a >= 100 || a == 0 {
-		return math.Round(v)
-	}
-	return math.Round(v*1000) / 1000
+	r, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 5, 64), 64)
+	return r
 }
 
 // clusters describes each cluster by what its rows have in common and how they differ from the middle.

@@ -30,6 +30,7 @@ type Feature struct {
 	Did   string // "sent": what a row did, before its value
 	Does  string // "sends": what the middle does
 	Brief string // for Class: "was refused"
+	About string // what it is about; of several features about one thing one is told. The first of them leads
 }
 
 // table is all rows as numbers.

@@ -43,7 +43,7 @@ func shapeOf(word string) string {
 		return word
 	case digits == len(word):
 		return "0"
-	case hexes == len(word) && len(word) >= 8:
+	case digits > 0 && hexes == len(word) && len(word) >= 8:
 		return "x"
 	case len(word) > 24:
 		return "l"

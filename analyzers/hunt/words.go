@@ -35,7 +35,7 @@ func (u Unit) in(v float64) string {
 		return digits(v*100) + " %"
 	}
 	if v < 10_000_000 {
-		return grouped(int64(math.Round(v)))
+		return grouped(int64(threeOf(v)))
 	}
 	return scaledBy(v, 1000, []string{"", " thousand", " million", " thousand million", " million million"})
 }
@@ -67,13 +67,22 @@ func scaledBy(v, base float64, names []string) string {
 func digits(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 100 || a == 0:
-		return grouped(int64(math.Round(min(v, 1e15))))
+		return grouped(int64(threeOf(min(v, 1e15))))
 	case a >= 10:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case a >= 1:
 		return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64)
 	}
 	return strconv.FormatFloat(v, 'g', 2, 64)
+}
+
+// threeOf rounds what is above 10,000 to three digits, and the rest to a whole number.
+func threeOf(v float64) float64 {
+	if v < 10_000 {
+		return math.Round(v)
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(v))-2)
+	return math.Round(v/unit) * unit
 }
 
 // lasting is a time of so many milliseconds.
