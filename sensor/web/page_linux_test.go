@@ -19,7 +19,7 @@ import (
 func TestPage(t *testing.T) {
 	browser := newBrowser(t)
 	for name, run := range map[string]func(*testing.T, context.Context){
-		"quiet": testQuiet, "hostile": testHostile, "many": testMany, "cut": testCut, "changes": testChanges, "keyboard": testKeyboard, "phone": testPhone,
+		"quiet": testQuiet, "hostile": testHostile, "many": testMany, "cut": testCut, "restart": testRestart, "changes": testChanges, "keyboard": testKeyboard, "phone": testPhone,
 		"strangers": testStrangers,
 		"states":    testStates, "look": testLook,
 	} {
@@ -218,5 +218,27 @@ func testCut(t *testing.T, browser context.Context) {
 	if n := p.asked(`/series\?`); n != 2 {
 		t.Errorf("the seconds were read %d times, and were to be read again after the gap", n)
 	}
+	p.clean(s.url)
+}
+
+// A sensor that begins anew cannot resume: all is read again, and what the last one told is gone.
+func testRestart(t *testing.T, browser context.Context) {
+	s := newStage(t)
+	base := golden(t)
+	s.tell(base[:5]...)
+	p := newTab(t, browser)
+	p.allowed = regexp.MustCompile(`net::ERR_`)
+	p.open(s.url)
+	p.until(`document.getElementById('alerts-n').textContent === '5'`)
+	s.server.Second(web.Second{Point: s.point(time.Now().Unix(), true)})
+	p.until(`document.getElementById('n-packets').textContent !== '–'`)
+	s.restart()
+	s.tell(base[5:7]...)
+	p.until(`document.getElementById('link').textContent.includes('live') && document.getElementById('alerts-n').textContent === '2'`)
+	p.open(s.url + "/#alerts/" + base[6].ID) // as a link in a message
+	p.shows("#drawer .sentence", base[6].Summary)
+	p.open(s.url + "/#alerts/0123456789abcdef")
+	p.shows("#drawer .problem", "No alert of this id is remembered")
+	p.allowed = regexp.MustCompile(`net::ERR_|status of 404`)
 	p.clean(s.url)
 }

@@ -22,13 +22,14 @@ import (
 
 // stage is a server of the page that shows what a test tells it to. It can be reached over a line that the test can cut.
 type stage struct {
-	t      *testing.T
-	url    string
-	frames string // file of evidence of every alert
-	server *web.Server
-	line   *line
-	quit   chan struct{}
-	beat   sync.WaitGroup
+	t        *testing.T
+	url      string
+	frames   string // file of evidence of every alert
+	server   *web.Server
+	line     *line
+	settings web.Config
+	quit     chan struct{}
+	beat     sync.WaitGroup
 
 	mu     sync.Mutex
 	status web.Status
@@ -48,19 +49,31 @@ func newStageOf(t *testing.T, set func(*web.Config)) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{t: t, url: "http://" + l.Addr().String(), line: &line{Listener: l, held: map[net.Conn]bool{}}, quit: make(chan struct{})}
+	s := &stage{t: t, url: "http://" + l.Addr().String(), quit: make(chan struct{})}
 	zero := 0
 	s.status = web.Status{
 		Version: "1.0.0", Site: "ams-1", Sensor: "edge-3", Mode: "run", Started: time.Now().Add(-127 * time.Minute),
 		Interfaces: []web.Interface{{Name: "eth0", Up: true, Packets: 184_302_118}}, NotReady: []string{}, Changes: true,
 		Drops: web.Counts{Wanted: &zero, Enforced: &zero, Shadow: &zero, Pending: &zero}, Loss: web.Loss{Causes: map[string]uint64{}},
 	}
-	cfg := web.Config{Listen: l.Addr().String()}
-	if set(&cfg); cfg.Certificate != "" {
+	s.settings = web.Config{Listen: l.Addr().String()}
+	if set(&s.settings); s.settings.Certificate != "" {
 		s.url = "https" + strings.TrimPrefix(s.url, "http")
 	}
-	s.server, err = web.New(web.Options{
-		Config: cfg, Token: stageToken, Host: "edge-3", Drops: s, Log: slog.New(slog.DiscardHandler),
+	s.serve(l)
+	t.Cleanup(func() {
+		close(s.quit)
+		s.beat.Wait()
+		_ = s.server.Close()
+	})
+	return s
+}
+
+// serve starts a server, which knows nothing yet.
+func (s *stage) serve(l net.Listener) {
+	s.t.Helper()
+	server, err := web.New(web.Options{
+		Config: s.settings, Token: stageToken, Host: "edge-3", Drops: s, Log: slog.New(slog.DiscardHandler),
 		Evidence: func(string) string {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -75,15 +88,21 @@ func newStageOf(t *testing.T, set func(*web.Config)) *stage {
 		},
 	})
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	s.server.Serve(s.line)
-	t.Cleanup(func() {
-		close(s.quit)
-		s.beat.Wait()
-		_ = s.server.Close()
-	})
-	return s
+	s.server, s.line = server, &line{Listener: l, held: map[net.Conn]bool{}}
+	server.Serve(s.line)
+}
+
+// restart ends the server and starts another one in its place.
+func (s *stage) restart() {
+	s.t.Helper()
+	_ = s.server.Close()
+	l, err := net.Listen("tcp", s.settings.Listen)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.serve(l)
 }
 
 // set changes what the sensor tells of itself.

@@ -121,6 +121,15 @@ export class AlertList {
     return news;
   }
 
+  // clear forgets all alerts: they are read anew.
+  clear() {
+    this.alerts.clear();
+    this.fresh.clear();
+    this.active = null;
+    if (this.held) this.held = [];
+    this.refresh();
+  }
+
   // refresh filters anew, and keeps what is in view where it is.
   refresh() {
     const anchor = this.box.scrollTop > 0 ? this.shown[Math.floor(this.box.scrollTop / this.height)] : null;

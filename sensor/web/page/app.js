@@ -5,7 +5,7 @@ import { Charts } from './chart.js';
 import { Drawer, openAlert, openDrop } from './detail.js';
 import { byId, el, fill, say } from './dom.js';
 import { addDrop, approveDrop, askToken, removeDrop, showDrops, tickDrops } from './drops.js';
-import { bits, cause, clock, count, percent, rank, scaled, severities, since, span } from './format.js';
+import { bits, cause, clock, count, percent, rank, scaled, sentence, severities, since, span } from './format.js';
 import { showLoss, showNear, showTop } from './side.js';
 
 const lossHigh = 0.01; // share of packets from which on a banner says so
@@ -43,7 +43,7 @@ async function open(kind, id, focus) {
     if (d) return openDrop(page, d, focus);
     throw new Error('It has ended: nothing is dropped by it any more.');
   } catch (e) {
-    drawer.show(kind + '/' + encodeURIComponent(id), id, el('p.problem', { role: 'alert' }, e.message), focus);
+    drawer.show(kind + '/' + encodeURIComponent(id), id, el('p.problem', { role: 'alert' }, sentence(e.message)), focus);
   }
 }
 
@@ -101,7 +101,7 @@ const readNear = async () => showNear((state.near = await get('near')));
 async function readAll(anew) {
   if (anew) {
     alerts.loaded = false;
-    alerts.clear();
+    list.clear();
   }
   const reads = [readStatus(), readSeries(), readDrops(), readTop(), readNear()];
   if (anew || !alerts.loaded || !stream.last) reads.push(readAlerts());

@@ -41,13 +41,13 @@ export class Charts {
 
   draw() {
     if (document.hidden || !this.times?.length) return;
-    const end = this.times.at(-1), shown = [];
+    const end = this.times.at(-1), begin = Math.max(end - this.seconds, Math.min(this.times[0], end - 60)), shown = [];
     for (const t of this.times) {
-      if (t < end - this.seconds) continue;
+      if (t < begin) continue;
       if (shown.length && t - shown.at(-1).t > hole) shown.push({ t: t - 1 });
       shown.push(this.points.get(t));
     }
-    for (const plot of this.plots) plot.draw(shown, end - this.seconds, end);
+    for (const plot of this.plots) plot.draw(shown, begin, end);
   }
 }
 

@@ -1,7 +1,7 @@
 // Drops: the list, and the forms by which a person changes it. Each change needs the token.
 import { change, Refused, token } from './api.js';
 import { byId, el, fill, say } from './dom.js';
-import { bytes, count, scaled, span, words } from './format.js';
+import { bytes, count, scaled, sentence, span, words } from './format.js';
 import { dropStates, effect } from './detail.js';
 
 const inView = 200; // more are only counted
@@ -51,7 +51,7 @@ function ask(title, text, fields, submit, done) {
         result = await done(Object.fromEntries(new FormData(form)));
         dialog.close();
       } catch (err) {
-        say(problem, err.guard ? 'Refused by the guard ' + err.guard + ': ' + err.message : err.message);
+        say(problem, refusal(err));
       }
       button.disabled = false;
     } }, el('h2', { id: 'ask-h' }, title), text && el('p', {}, text), fields, problem,
@@ -62,6 +62,8 @@ function ask(title, text, fields, submit, done) {
     (form.querySelector('input:not([value]), input') ?? button).focus();
   });
 }
+
+const refusal = (e) => (e.guard ? 'Refused by the guard ' + e.guard + ': ' + e.message : sentence(e.message));
 
 const field = (label, input, hint) => el('label.field', {}, el('span', {}, label), input, hint && el('small', {}, hint));
 
@@ -92,7 +94,8 @@ export async function changed(method, path, body) {
   }
 }
 
-// withToken is changed for a form that stands open: the token has a form of its own, so the first is closed meanwhile.
+// changeAfter asks for what a change needs, and makes it. A refusal stands in the form, with what was filled in; the token has a form
+// of its own.
 async function changeAfter(title, text, fields, submit, make) {
   let filled = null, problem = null;
   for (;;) {
@@ -104,7 +107,7 @@ async function changeAfter(title, text, fields, submit, make) {
       if (done) dispatchEvent(new Event('weir-token'));
       return done;
     } catch (e) {
-      problem = e.guard ? 'Refused by the guard ' + e.guard + ': ' + e.message : e.message;
+      problem = refusal(e);
     }
   }
 }

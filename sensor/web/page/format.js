@@ -10,7 +10,7 @@ export function scaled(n, unit = '') {
     if (abs >= size * 0.9995) return (n / size).toPrecision(3) + ' ' + prefix + unit;
   }
   const text = abs >= 100 || Number.isInteger(n) ? n.toFixed(0) : abs >= 1 ? n.toPrecision(3) : n === 0 ? '0' : n.toPrecision(2);
-  return unit ? text + ' ' + unit : text;
+  return unit.startsWith('/') ? text + unit : unit ? text + ' ' + unit : text;
 }
 
 export const count = (n) => (n === undefined ? '–' : Number(n).toLocaleString('en-GB', { maximumFractionDigits: 3 }));
@@ -76,3 +76,6 @@ export function party(p) {
 
 export const severities = ['info', 'low', 'medium', 'high', 'critical'];
 export const rank = (severity) => Math.max(0, severities.indexOf(severity));
+
+// sentence is what an error says, as a sentence of the page.
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
