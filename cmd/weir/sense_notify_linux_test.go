@@ -21,6 +21,7 @@ import (
 type mailbox struct {
 	url string
 	mu  sync.Mutex
+	out bool // it takes nothing
 	got map[string][]*notify.Message
 }
 
@@ -53,7 +54,17 @@ func (m *mailbox) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.out {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	m.got[q.URL.Path] = append(m.got[q.URL.Path], one)
+}
+
+func (m *mailbox) away(yes bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.out = yes
 }
 
 // events are those that came to a path, as "opened scan.vertical".
@@ -97,12 +108,13 @@ func TestSensePeople(t *testing.T) {
 	}
 
 	write("url", box.url+"/second-T0SECRET\n")
-	o.configure(t, "notify: {channels: ["+first+", {name: added, type: webhook, severity: info, url: '"+box.url+"/added-T0SECRET'}], group: {wait: 100ms, window: 4s, quiet: 4s}}\n")
+	o.configure(t, "notify: {channels: ["+first+", {name: added, type: webhook, severity: info, url: '"+box.url+"/added-T0SECRET'}], group: {wait: 100ms, window: 200ms, quiet: 300ms}}\n")
 	s.reloads(t, "ok", 1)
 	o.probeFrom(t, 1)
 	for _, path := range []string{"/second-T0SECRET", "/added-T0SECRET"} {
 		await(t, "another scan is told to "+path, func() bool { return strings.Contains(strings.Join(box.events(path), ","), "opened scan.vertical") })
 	}
+	box.away(true)
 	s.stop(t) // closes the alerts, which nobody waits for
 	text := s.err.String()
 	if strings.Contains(text, "T0SECRET") {
@@ -111,6 +123,7 @@ func TestSensePeople(t *testing.T) {
 	if !strings.Contains(text, "the rest waits for the next start") {
 		t.Errorf("no word of what waits:\n%s", text)
 	}
+	box.away(false)
 	again := sense(t, o.far, "-i", "eth0", "--config", o.config, "--state", s.state)
 	for _, path := range []string{"/second-T0SECRET", "/added-T0SECRET"} {
 		await(t, "the scan's end is told to "+path, func() bool { return strings.Contains(strings.Join(box.events(path), ","), "ended scan.vertical") })
