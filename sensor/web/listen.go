@@ -120,7 +120,7 @@ func (c *certificate) load() error {
 	if err != nil {
 		return fmt.Errorf("web: certificate and key: %w", err)
 	}
-	c.pair, c.changed = &pair, info.ModTime()
+	c.pair, c.changed, c.looked = &pair, info.ModTime(), time.Now()
 	return nil
 }
 

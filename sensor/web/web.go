@@ -63,6 +63,7 @@ type Server struct {
 	files   map[string]*file
 	wrong   *attempts
 	http    *http.Server
+	pair    *certificate // nil: no TLS
 	stop    chan struct{}
 	ending  sync.Once
 	work    sync.WaitGroup
@@ -86,11 +87,11 @@ func New(opt Options) (*Server, error) {
 		ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 	}
 	if opt.Config.Certificate != "" {
-		pair := &certificate{cert: opt.Config.Certificate, key: opt.Config.Key, log: opt.Log}
-		if err := pair.load(); err != nil {
+		s.pair = &certificate{cert: opt.Config.Certificate, key: opt.Config.Key, log: opt.Log}
+		if err := s.pair.load(); err != nil {
 			return nil, err
 		}
-		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"http/1.1"}}
+		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.pair.get, NextProtos: []string{"http/1.1"}}
 	}
 	return s, nil
 }
