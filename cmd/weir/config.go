@@ -42,6 +42,7 @@ import (
 // config is the configuration file: the sections of the components, each with its defaults. deploy/weir.yaml shows and
 // explains every setting.
 type config struct {
+	Profile     string             `yaml:"profile"` // which defaults the rest goes over
 	Site        string             `yaml:"site"`
 	Sensor      string             `yaml:"sensor"` // empty: the host's name
 	MemoryMiB   int                `yaml:"memory_mib"`
@@ -81,6 +82,7 @@ func defaults() config {
 	alerts := alert.Defaults()
 	alerts.Sensor = "" // the command's business
 	return config{
+		Profile:     "default",
 		Site:        "default",
 		MemoryMiB:   1024,
 		Privacy:     "openings",
@@ -137,9 +139,13 @@ func readLiveConfig(path string, interfaces, workers int) (config, error) {
 
 // parse reads exactly one YAML document; an empty one means the defaults. Unknown and repeated keys are errors.
 func (c *config) parse(text []byte) error {
+	before, err := profiled(text)
+	if err != nil {
+		return err
+	}
+	*c = before
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	before := *c
-	err := d.Decode(c)
+	err = d.Decode(c)
 	if errors.Is(err, io.EOF) {
 		*c = before // the decoder has zeroed it
 		return nil
