@@ -77,8 +77,11 @@ func TestGroupFlood(t *testing.T) {
 		span time.Duration // over which they come
 		last time.Duration // that each stays open
 	}{
-		{"at once", 0, 5 * time.Minute}, {"a minute", time.Minute, 5 * time.Minute}, {"an hour", time.Hour, time.Minute},
-		{"brief ones", 10 * time.Second, time.Second}, {"never ending", time.Minute, 1000 * time.Hour},
+		{"at once", 0, 5 * time.Minute},
+		{"a minute", time.Minute, 5 * time.Minute},
+		{"an hour", time.Hour, time.Minute},
+		{"brief ones", 10 * time.Second, time.Second},
+		{"never ending", time.Minute, 1000 * time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBox()

@@ -258,7 +258,9 @@ func TestVerify(t *testing.T) {
 // TestSecretFiles: what cannot be a URL or a secret is told at the start, with the file's name and not its text.
 func TestSecretFiles(t *testing.T) {
 	for _, c := range []struct{ name, url, secret string }{
-		{"short secret", "https://h.example/x", "short"}, {"no URL", "h.example/private", strings.Repeat("s", 32)}, {"empty", "", strings.Repeat("s", 32)},
+		{"short secret", "https://h.example/x", "short"},
+		{"no URL", "h.example/private", strings.Repeat("s", 32)},
+		{"empty", "", strings.Repeat("s", 32)},
 		{"large", strings.Repeat("x", 5000), strings.Repeat("s", 32)},
 	} {
 		cfg, o, _ := quick(t, "https://h.example")
