@@ -26,7 +26,7 @@ func (s *sensing) openStore() error {
 	if !cfg.Flows && !cfg.Alerts && !cfg.Evidence {
 		return nil
 	}
-	kept, err := store.Open(cfg, storeFolder(&cfg, s.state.Dir()), s.log)
+	kept, err := store.Open(cfg, storeFolder(&cfg, s.state.Dir()), s.seldom)
 	if err != nil {
 		return err
 	}

@@ -12,11 +12,15 @@ import (
 const (
 	lookEvery   = 100 * time.Millisecond // at the queues and at the disk
 	retainEvery = time.Minute
-	retryAfter  = 10 * time.Second // a write that failed for another reason than a full disk
+	retryAfter  = 3 * time.Second // a write that failed for another reason than a full disk
 )
 
-// reserve is what completing all open files can take of the disk: writing pauses so much before free_mib is reached.
-const reserve = 8 << 20
+// reserve is what completing all open files can take of the disk, at worst: row groups of 65,536 connections of which no two are alike take
+// 10 MB each, and there is another one only around a full hour. Writing pauses so much before free_mib is reached.
+const reserve = 32 << 20
+
+// lookRows is after how many rows the disk is looked at again, if they come at once.
+const lookRows = 1 << 13
 
 // writing is what the goroutine works with.
 type writing struct {
@@ -77,6 +81,9 @@ func (s *Store) drain(now time.Time) {
 	w.records = s.flows.take(w.records)
 	for i := range w.records {
 		r := &w.records[i]
+		if i%lookRows == lookRows-1 {
+			s.watchDisk(now)
+		}
 		if f := w.flows.at(r.Last/1000, now); f != nil {
 			f.row().fill(r, &w.texts)
 			w.flows.put(f, 0)
