@@ -170,6 +170,7 @@ func testMany(t *testing.T, browser context.Context) {
 		s.tell(&a)
 	}
 	p.shows("#newer", "300 new")
+	p.until(`/new alerts, the worst high/.test(document.getElementById('live').textContent)`) // to who listens
 	if after := js[string](p, top); after != before {
 		t.Errorf("%q was read, and now stands there %q", before, after)
 	}

@@ -28,6 +28,7 @@ const list = new AlertList(alerts, (a, focus) => openAlert(page, a, focus));
 list.quiet = () => {
   const s = state.status;
   if (!s) return '';
+  if (s.mode === 'block') return 'Alerts of the site\'s sensors come here by themselves. Drops are enforced here since ' + clock(s.started) + ' UTC.';
   return (s.interfaces ?? []).map((i) => i.name).join(' and ') + (s.interfaces?.length > 1 ? ' have' : ' has') + ' been watched since ' + clock(s.started) +
     ' UTC, for ' + span(Math.floor(since(s.started, now()) / 60) * 60 || 1) + '. What is found comes here by itself.';
 };
@@ -178,11 +179,14 @@ const stream = new Stream((event, data) => takers[event]?.(data), (link, detail)
   showLink();
 });
 
+// denied tries without a token that is not taken any more, and then asks for one.
 async function denied() {
   if (byId('ask').open) return;
-  const why = token.get() ? 'The sensor refuses that token.' : 'This sensor shows itself only to those who have its token.';
-  token.set('');
-  if (await askToken(why)) stream.retry();
+  if (token.get()) {
+    token.set('');
+    showToken();
+    setTimeout(() => stream.retry(), 100);
+  } else if (await askToken('This sensor shows itself only to those who have its token.')) stream.retry();
 }
 
 // What is shown.
@@ -201,6 +205,7 @@ function showRates(p) {
 
 function showStatus() {
   const s = state.status;
+  document.body.dataset.mode = s.mode;
   say(byId('sensor'), s.sensor);
   say(byId('site'), s.site === 'default' ? '' : s.site);
   byId('sensor').title = 'weir ' + (s.version ?? '');
@@ -287,7 +292,7 @@ function showBanners() {
 
 byId('token').addEventListener('click', async () => {
   if (token.get()) token.set('');
-  else await askToken('Changes need the token. It is tried with the first one.');
+  else await askToken('Changes need the token.');
   showToken();
 });
 addEventListener('weir-token', showToken);

@@ -1,5 +1,5 @@
 // Drops: the list, and the forms by which a person changes it. Each change needs the token.
-import { change, Refused, token } from './api.js';
+import { change, get, Refused, token } from './api.js';
 import { byId, el, fill, say } from './dom.js';
 import { bytes, count, scaled, sentence, span, words } from './format.js';
 import { dropStates, effect } from './detail.js';
@@ -52,6 +52,10 @@ function ask(title, text, fields, submit, done) {
         dialog.close();
       } catch (err) {
         say(problem, refusal(err));
+        for (const secret of form.querySelectorAll('[type=password]')) {
+          secret.value = '';
+          secret.focus();
+        }
       }
       button.disabled = false;
     } }, el('h2', { id: 'ask-h' }, title), text && el('p', {}, text), fields, problem,
@@ -67,13 +71,20 @@ const refusal = (e) => (e.guard ? 'Refused by the guard ' + e.guard + ': ' + e.m
 
 const field = (label, input, hint) => el('label.field', {}, el('span', {}, label), input, hint && el('small', {}, hint));
 
-// askToken asks for the token. It is tried with the change itself.
+// askToken asks for the token, and tries it: a wrong one is refused for reading, too.
 export function askToken(why) {
   return ask('Token', why, [
     field('Token of this sensor', el('input', { name: 'token', type: 'password', required: true, autocomplete: 'off', spellcheck: 'false', maxlength: 500 }),
       'It stands in the file web.token of the state folder, or where web.token_file says. It is kept for this tab only.'),
   ], 'Use it', async ({ token: t }) => {
     token.set(t.trim());
+    try {
+      await get('status');
+    } catch (e) {
+      token.set('');
+      throw e instanceof Refused && e.code === 401 ? new Error('the sensor refuses that token') : e;
+    }
+    dispatchEvent(new Event('weir-token'));
     return true;
   });
 }
@@ -89,7 +100,7 @@ export async function changed(method, path, body) {
       if (!(e instanceof Refused) || e.code !== 401) throw e;
       token.set('');
       dispatchEvent(new Event('weir-token'));
-      if (!(await askToken('The sensor refuses that token: ' + e.message + '.'))) return null;
+      if (!(await askToken('The sensor does not take the token any more.'))) return null;
     }
   }
 }
@@ -103,9 +114,7 @@ async function changeAfter(title, text, fields, submit, make) {
     if (!body) return null;
     filled = body;
     try {
-      const done = await changed(...make(body));
-      if (done) dispatchEvent(new Event('weir-token'));
-      return done;
+      return await changed(...make(body));
     } catch (e) {
       problem = refusal(e);
     }

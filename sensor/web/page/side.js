@@ -51,7 +51,7 @@ export function showLoss(status) {
   const causes = Object.entries(status.loss?.causes ?? {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   fill(byId('loss-n'), 'since the start');
   fill(box, causes.length ? el('table.rows', {}, el('tbody', {}, causes.map(([cause, n]) => el('tr', {}, el('td.grow', {}, causeText(cause)), el('td.n', {}, count(n))))))
-    : el('p.none', {}, 'Nothing was lost.'),
+    : status.mode === 'block' ? null : el('p.none', {}, 'Nothing was lost.'),
   el('table.rows.interfaces', {}, el('tbody', {}, (status.interfaces ?? []).map((i) => el('tr', {},
     el('td.grow', {}, el('i.dot.' + (i.up ? 'up' : 'down')), el('code', {}, i.name), i.up ? '' : ' down'),
     el('td.n', {}, scaled(i.packets) + ' packets'), el('td.n' + (i.dropped ? '.bad' : ''), {}, scaled(i.dropped ?? 0) + ' dropped'))))));
