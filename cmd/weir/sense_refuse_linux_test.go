@@ -235,6 +235,10 @@ func TestSenseRefusesHost(t *testing.T) {
 			occupy(t, o.far, "127.0.0.1:9470")
 			return []string{"weir"}, o.dir + "/state"
 		}, exitFailed, `metrics\.listen: 127\.0\.0\.1:9470 is in use; stop who listens there \(ss -ltnp\), or choose another port .*`},
+		{"page port", func(t *testing.T, o *outpost) ([]string, string) {
+			occupy(t, o.far, "127.0.0.1:9480")
+			return []string{"weir"}, o.dir + "/state"
+		}, exitFailed, `web\.listen: 127\.0\.0\.1:9480 is in use; stop who listens there \(ss -ltnp\), or choose another port .*`},
 		{"NATS port", func(t *testing.T, o *outpost) ([]string, string) {
 			occupy(t, o.far, "127.0.0.1:4222")
 			return []string{"weir"}, o.dir + "/state"
