@@ -24,8 +24,7 @@ type pageDrops struct {
 
 	mu     sync.Mutex // of what follows
 	client *siteClient
-	failed error
-	tried  time.Time
+	failed error         // why there is no client
 	list   *web.DropList // as of at; nil: it is to be looked for
 	at     time.Time
 	forgot int // how often
@@ -37,21 +36,29 @@ const (
 	pageLookTime  = 8 * time.Second
 )
 
-func newPageDrops(of *pageOf) *pageDrops { return &pageDrops{pageOf: of, turn: make(chan struct{}, 1)} }
+func newPageDrops(of *pageOf) *pageDrops {
+	return &pageDrops{pageOf: of, turn: make(chan struct{}, 1), failed: errors.New("nats: not connected yet")}
+}
 
-// site is the connection to the site, made at its first use.
-func (d *pageDrops) site(ctx context.Context) (*siteClient, error) {
+// site is the connection to the site, which follow makes; else why there is none. Nobody waits for it.
+func (d *pageDrops) site() (*siteClient, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.client != nil || d.failed != nil && time.Since(d.tried) < pageDialEvery {
-		return d.client, d.failed
+	return d.client, d.failed
+}
+
+// dial connects, if that is not done yet.
+func (d *pageDrops) dial(ctx context.Context) (*siteClient, error) {
+	if c, _ := d.site(); c != nil {
+		return c, nil
 	}
-	dial, cancel := context.WithTimeout(ctx, answerTime)
+	within, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	by := "page@" + thisHost()
-	c, err := bus.Dial(dial, d.settings.NATS, d.settings.Site, d.state, by, d.keys)
-	d.failed, d.tried = err, time.Now()
-	if err == nil {
+	c, err := bus.Dial(within, d.settings.NATS, d.settings.Site, d.state, by, d.keys)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed = err; err == nil {
 		d.client = &siteClient{c, d.settings, d.keys, by}
 	}
 	return d.client, err
@@ -63,7 +70,7 @@ func (d *pageDrops) close() {
 	if d.client != nil {
 		d.client.Close()
 	}
-	d.client, d.failed, d.tried = nil, errors.New("the page is closed"), time.Now().Add(time.Hour)
+	d.client, d.failed = nil, errors.New("the page is closed")
 }
 
 // forget has the next list looked for anew.
@@ -114,7 +121,7 @@ func (d *pageDrops) look(ctx context.Context) *overview {
 	ctx, cancel := context.WithTimeout(ctx, pageLookTime)
 	defer cancel()
 	v := newOverview()
-	site, err := d.site(ctx)
+	site, err := d.site()
 	if err == nil {
 		v, err = site.look(ctx)
 	}
@@ -157,7 +164,7 @@ func (d *pageDrops) order(ctx context.Context, command string, request any) (*ve
 			return got, err
 		}
 	}
-	site, err := d.site(ctx)
+	site, err := d.site()
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +194,7 @@ func (d *pageDrops) Remove(ctx context.Context, id, reason, by string) (*web.Dro
 	if err == nil && got.known || err != nil && !errors.Is(err, errNobody) {
 		return d.outcome("remove", by, reason, got, err, func(v *verdicts) []decision { return v.about(id, "") })
 	}
-	site, err := d.site(ctx)
+	site, err := d.site()
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +270,7 @@ func (d *pageDrops) follow(ctx context.Context, changed func()) {
 	defer work.Wait()
 	work.Go(func() { d.settle(ctx, news, changed) })
 	for {
-		if site, err := d.site(ctx); err == nil {
+		if site, err := d.dial(ctx); err == nil {
 			_ = site.Drops(ctx, time.Time{}, true, func(string, []byte) error { // an error ends with the next try
 				select {
 				case news <- struct{}{}:

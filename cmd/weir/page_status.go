@@ -10,6 +10,7 @@ import (
 
 	"weir/analyzers"
 	network "weir/analyzers/context"
+	"weir/decode/conn"
 	"weir/sensor"
 	"weir/sensor/alert"
 	"weir/sensor/bus"
@@ -48,6 +49,7 @@ func (p *page) status() *web.Status {
 		}
 	}
 	out.Panic = p.panic(s)
+	p.counts.Store(&out.Drops)
 	return out
 }
 
@@ -129,7 +131,7 @@ func (p *page) seconds(ctx context.Context) {
 			}
 			p.server.Second(second)
 			told = now
-			if counts, _ := json.Marshal(dropCounts(p.metrics.sample())); string(counts) != string(before) {
+			if counts, _ := json.Marshal(p.counts.Load()); string(counts) != string(before) { // also while NATS tells nothing
 				before = counts
 				p.drops.forget()
 				p.server.DropsChanged()
@@ -208,8 +210,8 @@ func (v *pageView) second(now *sensor.View, st *sensor.Status) web.Second {
 	}
 	for _, t := range now.Services {
 		top.Services = append(top.Services, web.TopService{
-			IP: t.Addr.String(), Port: t.Port, Protocol: protocolName(t.Proto), Name: known.name(t.Addr), Packets: t.Packets, Bytes: t.Bytes,
-			Connections: t.Connections,
+			IP: t.Addr.String(), Port: t.Port, Protocol: protocolName(t.Proto), Service: known.service(t.Addr, t.Proto, t.Port), Name: known.name(t.Addr),
+			Packets: t.Packets, Bytes: t.Bytes, Connections: t.Connections,
 		})
 	}
 	near := &web.Near{Time: at, Near: []web.NearMark{}}
@@ -220,6 +222,10 @@ func (v *pageView) second(now *sensor.View, st *sensor.Status) web.Second {
 }
 
 func (k *pageKnown) name(a netip.Addr) string { return k.networks.Name(network.Single(a)) }
+
+func (k *pageKnown) service(a netip.Addr, proto uint8, port uint16) string {
+	return k.networks.Service(a, proto, port, conn.ServiceName(proto, port, 0))
+}
 
 // near is a mark with the names of its parties, and what would be done.
 func (k *pageKnown) near(n *analyzers.Near, now int64) web.NearMark {
@@ -269,7 +275,7 @@ func (k *pageKnown) party(p *analyzers.Party) *alert.Party {
 		out.Protocol = protocolName(p.Proto)
 	}
 	if p.Prefix.IsValid() {
-		out.Name = k.networks.Name(p.Prefix)
+		out.Name, out.Service = k.networks.Name(p.Prefix), k.service(p.Prefix.Addr(), p.Proto, p.Port)
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"weir/sensor"
 	"weir/sensor/alert"
@@ -85,6 +86,7 @@ type page struct {
 	server *web.Server
 	drops  *pageDrops
 	view   pageView
+	counts atomic.Pointer[web.Counts] // of drops, as the last status told them
 	stop   context.CancelFunc
 	work   sync.WaitGroup
 }
@@ -104,6 +106,7 @@ func openPage(of *pageOf) (*page, error) {
 	p.drops = newPageDrops(of)
 	p.server, err = web.New(web.Options{
 		Config: cfg, Token: token, Host: thisHost(), Status: p.status, Drops: p.drops, Evidence: of.evidence(), Log: of.log,
+		ReadOnly: of.decider == nil && of.keys.Own() == "",
 	})
 	if err != nil {
 		return nil, err

@@ -145,7 +145,7 @@ func answerError(w http.ResponseWriter, err error) {
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	st := s.opt.Status()
-	st.Changes = s.opt.Token != "" && s.opt.Drops != nil
+	st.Changes = s.opt.Token != "" && s.opt.Drops != nil && !s.opt.ReadOnly
 	return answer(w, http.StatusOK, st)
 }
 

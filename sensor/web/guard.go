@@ -98,10 +98,12 @@ func (s *Server) own(r *http.Request) *Error {
 func (s *Server) allowed(r *http.Request, changes bool) *Error {
 	given := r.Header.Get("Authorization")
 	switch {
+	case changes && s.opt.ReadOnly:
+		return s.refuse(NoToken, http.StatusForbidden, "nothing can be changed here: this process has no key to sign with ('weir keys new')")
 	case given == "" && (changes && s.opt.Token != "" || !changes && !s.private):
 		return s.refuse(NoToken, http.StatusUnauthorized, "this needs the token, in the header Authorization: Bearer TOKEN")
 	case given == "" && changes, given != "" && s.opt.Token == "":
-		return s.refuse(NoToken, http.StatusForbidden, "nothing can be changed here: this process has no token or no key to sign with")
+		return s.refuse(NoToken, http.StatusForbidden, "nothing can be changed here: this process has no token")
 	case given == "":
 		return nil
 	}

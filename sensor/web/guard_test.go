@@ -169,6 +169,20 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
+// TestReadOnly is one that cannot sign what it asks for: the token is of use to read only.
+func TestReadOnly(t *testing.T) {
+	h := newHouse(t, func(o *Options) { o.ReadOnly = true }).open(t)
+	for _, headers := range [][]string{nil, {withToken}} {
+		if r, text := h.ask(t, "DELETE", "/api/v1/drops/00000000000000aa", "", headers...); r.StatusCode != 403 || !strings.Contains(text, "weir keys new") {
+			t.Errorf("%s %s", r.Status, text)
+		}
+	}
+	var st Status
+	if h.get(t, "/api/v1/status", &st); st.Changes || len(h.asks) > 0 {
+		t.Errorf("changes are possible: %q", h.asks)
+	}
+}
+
 // TestWrongTokens tries tokens: after ten wrong ones the right one is not looked at either, from that address.
 func TestWrongTokens(t *testing.T) {
 	h := newHouse(t, nil).open(t)

@@ -49,6 +49,7 @@ type Options struct {
 	Host     string                 // this machine's name, in who asked for a change
 	Status   func() *Status         // from any goroutine
 	Drops    Drops                  // nil: none are known
+	ReadOnly bool                   // nothing can be changed, whoever asks
 	Evidence func(id string) string // file of an alert's frames, "" without; nil: there are none
 	Log      *slog.Logger
 }
