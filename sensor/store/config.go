@@ -27,7 +27,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		Flows: true, Alerts: true, Rotate: 5 * time.Minute, MaxMiB: 10240, FlowsAge: 90 * 24 * time.Hour, AlertsAge: 365 * 24 * time.Hour,
-		EvidenceAge: 7 * 24 * time.Hour, FreeMiB: 1024, RowsPerSecond: 20_000, Evidence: true, EvidenceMiB: 64, EvidenceSnap: 512,
+		EvidenceAge: 7 * 24 * time.Hour, FreeMiB: 1024, RowsPerSecond: 20_000, Evidence: true, EvidenceMiB: 32, EvidenceSnap: 512,
 	}
 }
 

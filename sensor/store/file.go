@@ -11,8 +11,8 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
-// Sizes of what is written. What a file holds in memory is the row group that it writes: its dictionaries, a page of each column,
-// and the pages that are compressed already, some 10 MB of connections at most.
+// Sizes of what is written. What a file holds in memory is the row group that it writes: its dictionaries, a page of each column, and the
+// pages that are compressed already. Of connections that is some 10 MB; several times that where no two values are alike.
 const (
 	groupRows  = 1 << 16
 	batchRows  = 512

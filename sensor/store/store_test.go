@@ -348,3 +348,12 @@ func alertOf(i int) *alert.Alert {
 		Summary: "a \"quoted\" sentence with ünïcödé", Why: []alert.Measure{{Name: "ports", Value: float64(i)}},
 	}
 }
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
