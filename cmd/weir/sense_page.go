@@ -142,7 +142,7 @@ func pageURL(cfg *web.Config, at net.Addr) string {
 
 // evidence finds the frames of an alert, by an id of 16 hex digits.
 func (of *pageOf) evidence() func(id string) string {
-	folder := cmp.Or(of.settings.Store.Folder, filepath.Join(of.state, "store"))
+	folder := storeFolder(&of.settings.Store, of.state)
 	return func(id string) string {
 		name := filepath.Join(folder, "evidence", id+".pcapng")
 		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
