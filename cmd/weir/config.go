@@ -84,7 +84,7 @@ func defaults() config {
 	return config{
 		Profile:     "default",
 		Site:        "default",
-		MemoryMiB:   1024,
+		MemoryMiB:   1152,
 		Privacy:     "openings",
 		Capture:     capture.LiveDefaults(),
 		Connections: conn.Defaults(),

@@ -63,9 +63,9 @@ func TestConfigErrors(t *testing.T) {
 		{"second document", "memory_mib: 512\n---\nmemory_mib: 600\n", "more than one YAML document"},
 		{"out of range", "analyzers:\n  scan:\n    benign: 1.5\n", "benign"},
 		{"tables above the limit", "memory_mib: 100\n", "memory_mib is 100"},
-		{"tally above the limit", "tally:\n  contacts: 67108864\n", "memory_mib is 1024"},
-		{"scan above the limit", "analyzers:\n  scan:\n    sources: 1048576\n", "memory_mib is 1024"},
-		{"flood above the limit", "analyzers:\n  flood:\n    max_victims: 1048576\n", "memory_mib is 1024"},
+		{"tally above the limit", "tally:\n  contacts: 67108864\n", "memory_mib is 1152"},
+		{"scan above the limit", "analyzers:\n  scan:\n    sources: 1048576\n", "memory_mib is 1152"},
+		{"flood above the limit", "analyzers:\n  flood:\n    max_victims: 1048576\n", "memory_mib is 1152"},
 		{"no YAML", "{{{", ":1:"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

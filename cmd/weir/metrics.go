@@ -37,6 +37,7 @@ type observed struct {
 	Noticed      func() noticed            // of messages to people
 	Unreported   func() uint64             // hits and samples of the gates that did not fit into their reports
 	Store        func() store.Stats
+	Evidence     func() sensor.CollectStats
 }
 
 // sample is what one scrape or one health message shows. What is nil belongs to a part that does not run.
@@ -50,6 +51,7 @@ type sample struct {
 	noticed    *noticed // nil without channels, too
 	unreported uint64
 	store      *store.Stats
+	evidence   *sensor.CollectStats
 }
 
 func (o *observed) sample() *sample {
@@ -86,6 +88,10 @@ func (o *observed) sample() *sample {
 	if o.Store != nil {
 		st := o.Store()
 		s.store = &st
+	}
+	if o.Evidence != nil {
+		e := o.Evidence()
+		s.evidence = &e
 	}
 	return s
 }
@@ -559,6 +565,7 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	describe(to, noticesMetrics)
 	describe(to, pageMetrics)
 	describe(to, storeMetrics)
+	describe(to, evidenceMetrics)
 	for _, c := range m.own() {
 		c.Describe(to)
 	}
@@ -595,6 +602,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	if s.store != nil {
 		collect(to, storeMetrics, s.store)
+	}
+	if s.evidence != nil {
+		collect(to, evidenceMetrics, s.evidence)
 	}
 	for _, c := range m.own() {
 		c.Collect(to)

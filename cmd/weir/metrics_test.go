@@ -102,6 +102,11 @@ func observedAll() observed {
 		Alive:      func(time.Time) error { return nil },
 		Unreported: func() uint64 { return 77 },
 		Store:      storeAll,
+		Evidence: func() (c sensor.CollectStats) {
+			n := uint64(6000)
+			distinct(reflect.ValueOf(&c).Elem(), &n)
+			return c
+		},
 	}
 }
 
@@ -436,7 +441,7 @@ func addressLike(s string) bool {
 func TestMetricsOfParts(t *testing.T) {
 	sense, block := observedAll(), observedAll()
 	sense.Gates, sense.Alive, sense.Unreported, sense.Noticed = nil, nil, nil, nil
-	block.Status, block.Interfaces, block.Correction, block.Decided, block.Store, block.Noticed = nil, nil, nil, nil, nil, nil
+	block.Status, block.Interfaces, block.Correction, block.Decided, block.Store, block.Noticed, block.Evidence = nil, nil, nil, nil, nil, nil, nil
 	for _, c := range []struct {
 		name  string
 		o     observed

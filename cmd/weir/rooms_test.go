@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"sensor/traffic/truth":     {"sensor/alert"},
 	"sensor/traffic/rehearsal": {"pcaps", "sensor/alert", "sensor/traffic/truth"},
 	"pcaps":                    {},
+	"pcaps/origins":            {},
 	"sensor/alert":             {"analyzers", "analyzers/context"},
 	"sensor/policy":            {"sensor/alert", "analyzers/context"},
 	"sensor/bus":               {},

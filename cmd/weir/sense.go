@@ -265,6 +265,9 @@ func (s *sensing) observed(id bus.Identity) observed {
 	if s.store != nil {
 		o.Store = s.store.store.Stats
 	}
+	if s.evidence != nil {
+		o.Evidence = s.evidence.Stats
+	}
 	o.Noticed = s.notices.stats
 	if s.gates != nil {
 		s.gates.observed(&o)

@@ -27,9 +27,12 @@ func (s *sensing) openEvidence() error {
 	if !cfg.Evidence {
 		return nil
 	}
-	c, err := sensor.NewCollector(filepath.Join(filepath.Join(s.state.Dir(), "store"), "evidence"))
+	c, err := sensor.NewCollector(filepath.Join(storeFolder(cfg, s.state.Dir()), "evidence"))
 	if err != nil {
 		return err
+	}
+	if kept := s.store; kept != nil {
+		c.Room = func() bool { return !kept.store.Stats().Paused }
 	}
 	s.evidence = &gathering{Collector: c, s: s}
 	return nil
