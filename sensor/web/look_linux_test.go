@@ -114,7 +114,9 @@ func testStates(t *testing.T, browser context.Context) {
 	p.shows("#banners", "the bus is not connected")
 	p.shows("#chips", "one way")
 	p.picture("rehearsal-loss")
-	s.set(func(st *web.Status) { st.Mode, st.DryRun, st.NotReady, st.OneWay, st.Loss = "block", false, nil, false, web.Loss{} })
+	s.set(func(st *web.Status) {
+		st.Mode, st.DryRun, st.NotReady, st.OneWay, st.Loss = "block", false, nil, false, web.Loss{}
+	})
 	s.server.DropsChanged()
 	p.until(`!document.querySelector('.charts').checkVisibility() && document.querySelector('.alerts').checkVisibility()`)
 	p.picture("gate")

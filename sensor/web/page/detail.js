@@ -23,7 +23,7 @@ export class Drawer {
     fill(byId('drawer-body'), content);
     byId('drawer-body').scrollTop = same ? y : 0;
     this.box.hidden = false;
-    history.replaceState(null, '', '#' + key);
+    if (!same) history.replaceState(null, '', '#' + key); // not when it is drawn anew: the user may have gone elsewhere by then
     if (focus) byId('drawer-h').focus();
   }
 
