@@ -21,8 +21,15 @@ import (
 func TestConfig(t *testing.T) {
 	pair := func(listen string) Config { return Config{Listen: listen, Certificate: "c", Key: "k"} }
 	for _, c := range []Config{
-		Defaults(), {}, {Listen: "localhost:0"}, {Listen: "[::1]:9480"}, {Listen: "127.0.0.3:80"}, {Listen: "[::ffff:127.0.0.1]:80"}, pair("0.0.0.0:443"),
-		pair("[::]:443"), pair("192.0.2.1:443"), pair("127.0.0.1:443"), {Names: []string{"weir.example.org", "a_b", "192.0.2.1", "2001:db8::1"}},
+		Defaults(),
+		{},
+		{Listen: "localhost:0"},
+		{Listen: "[::1]:9480"},
+		{Listen: "127.0.0.3:80"},
+		{Listen: "[::ffff:127.0.0.1]:80"},
+		pair("0.0.0.0:443"),
+		pair("[::]:443"), pair("192.0.2.1:443"), pair("127.0.0.1:443"),
+		{Names: []string{"weir.example.org", "a_b", "192.0.2.1", "2001:db8::1"}},
 	} {
 		if err := c.Check(); err != nil {
 			t.Errorf("%+v: %v", c, err)

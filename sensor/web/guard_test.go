@@ -93,7 +93,7 @@ func TestRefused(t *testing.T) {
 }
 
 // guarded holds the headers of every answer.
-func guarded(t *testing.T, name string, r *http.Response) {
+func guarded(t *testing.T, name string, r reply) {
 	t.Helper()
 	for header, want := range map[string]string{
 		"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -331,7 +331,7 @@ func TestConnections(t *testing.T) {
 		t.Error("an address elsewhere may have more than its share")
 	}
 	l.Close()
-	for range accepted { //nolint:revive // until it ends
+	for range accepted {
 	}
 }
 

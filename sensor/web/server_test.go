@@ -121,8 +121,15 @@ func (h *house) request(t *testing.T, method, path, body string, headers ...stri
 	return r
 }
 
+// reply is an answer, whose body was read.
+type reply struct {
+	Proto, Status          string
+	ProtoMajor, StatusCode int
+	Header                 http.Header
+}
+
 // ask sends a request and reads the answer.
-func (h *house) ask(t *testing.T, method, path, body string, headers ...string) (*http.Response, string) {
+func (h *house) ask(t *testing.T, method, path, body string, headers ...string) (reply, string) {
 	t.Helper()
 	r, err := h.client.Do(h.request(t, method, path, body, headers...))
 	if err != nil {
@@ -133,7 +140,7 @@ func (h *house) ask(t *testing.T, method, path, body string, headers ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, string(text)
+	return reply{r.Proto, r.Status, r.ProtoMajor, r.StatusCode, r.Header}, string(text)
 }
 
 // get reads JSON, which must be there.
