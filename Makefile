@@ -51,6 +51,7 @@ packages:
 # million packets a second.
 soak: packages
 	$(GO) test -tags soak -run TestSoakDayLive -count=1 -v -timeout 30m ./sensor
+	$(GO) test -tags soak -run TestSoak -count=1 -v ./analyzers/hunt
 	WEIR_SOAK=10m WEIR_LOAD=30s $(GO) test -tags soak -run 'TestSense(Soak|Load)|TestChaosSoak|TestRunForged' -count=1 -v -timeout 60m ./cmd/weir
 
 bench:
@@ -83,9 +84,9 @@ lint:
 	cd tools && $(GO) build -o ../bin/ tool
 	bin/golangci-lint run ./...
 
+# Shipped captures and the alerts in them; as root also the page for a minute, with a scan in a network namespace of its own.
 demo: build
-	@echo 'weir replay pcaps/scan/nmap-sS-vertical'
-	@bin/weir replay --format table pcaps/scan/nmap-sS-vertical/in.pcap*
+	@tools/demo bin/weir
 
 # The program, its configuration and the services; what is in /etc already is kept. DESTDIR and PREFIX as usual.
 install: build
