@@ -251,6 +251,7 @@ func TestSenseDamagedStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = os.Chmod(state+"/sketch.key", 0o600)
+		_ = os.Chmod(state+"/"+pageToken, 0o600)
 		_ = os.Chmod(state+"/keys", 0o700)
 		_ = os.Chmod(state+"/keys/weir.nk", 0o600)
 		if err := c.damage(state); err != nil {
