@@ -49,6 +49,7 @@ type cli struct {
 	Diff     diffCmd     `cmd:"" help:"Compare what two configurations make of the same captures."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what keeps this machine from capturing well, and what to change."`
 	Explain  explainCmd  `cmd:"" help:"Tell an alert's whole arithmetic in words."`
+	Health   healthCmd   `cmd:"" help:"Ask the weir that runs here whether it does."`
 	Check    checkCmd    `cmd:"" help:"Check a configuration and say what it takes."`
 	Notify   notifyCmd   `cmd:"" help:"Try the channels by which people are told."`
 	Generate generateCmd `cmd:"" help:"Make a capture of a site with attacks in it, to rehearse with."`
