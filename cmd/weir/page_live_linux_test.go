@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -194,6 +198,57 @@ func TestPageAPI(t *testing.T) {
 			t.Errorf("it ends with %d: %s", code, w.err.String())
 		}
 	}
+}
+
+// TestPageElsewhere serves a page to another host: over TLS, and to who has the token.
+func TestPageElsewhere(t *testing.T) {
+	t.Parallel()
+	o := newOutpost(t, "")
+	cert, key := filepath.Join(o.dir, "cert.pem"), filepath.Join(o.dir, "key.pem")
+	borrowed := httptest.NewTLSServer(nil) // for its certificate
+	defer borrowed.Close()
+	private, err := x509.MarshalPKCS8PrivateKey(borrowed.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string]*pem.Block{
+		cert: {Type: "CERTIFICATE", Bytes: borrowed.Certificate().Raw}, key: {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.configure(t, fmt.Sprintf("web: {listen: '10.9.0.1:9480', certificate: %s, key: %s, names: [example.com]}\n", cert, key))
+	s := sense(t, o.far, "-i", "eth0", "--config", o.config)
+	v := viewing(t, o.near, 9480, s.state)
+	v.url = "https://example.com:9480/api/v1/"
+	dial := func(_ context.Context, network, _ string) (net.Conn, error) {
+		return dialer{o.near}.Dial(network, "10.9.0.1:9480")
+	}
+	trusted := x509.NewCertPool()
+	trusted.AddCert(borrowed.Certificate())
+	v.client.Transport = &http.Transport{DialContext: dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trusted}}
+	if st := v.status(t); st.Mode != "sense" || !st.Changes {
+		t.Errorf("%+v", st)
+	}
+	var drop web.Drop
+	if code := v.ask(t, "POST", "drops", `{"target":"203.0.113.7","for":"1h","reason":"r"}`, &drop); code != 201 || !strings.HasPrefix(drop.By, "page 10.9.0.2@") {
+		t.Errorf("add: %d %+v", code, drop)
+	}
+	v.token = "another"
+	var wrong struct{ Error string }
+	if code := v.ask(t, "GET", "status", "", &wrong); code != 401 || wrong.Error == "" {
+		t.Errorf("with a wrong token: %d %+v", code, wrong)
+	}
+	r, err := v.client.Get("https://example.com:9480/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if text, err := io.ReadAll(r.Body); r.StatusCode != 200 || err != nil || !strings.Contains(string(text), "<html") {
+		t.Errorf("the page: %s %v", r.Status, err)
+	}
+	s.stop(t)
 }
 
 // TestReadToken makes a token once, and refuses what is none.
