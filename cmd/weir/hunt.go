@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"time"
@@ -15,26 +16,26 @@ import (
 )
 
 type huntCmd struct {
-	Files        []string      `arg:"" optional:"" name:"file" help:"Captures, connections as JSON lines (weir replay --flows), access logs (plain, gzip or zstd; '-' is standard input) or the folder of a store. All must be of one sort. Without any: the store in the state folder."`
-	State        string        `default:"/var/lib/weir" placeholder:"DIR" help:"Where a sensor keeps its state, and its store in that (default: ${default})."`
-	Input        string        `enum:"auto,capture,flows,log,store" default:"auto" help:"What the files are: capture, flows, log, store, or auto: what they look like."`
-	Vectors      string        `placeholder:"FILE" help:"Vectors made elsewhere instead: CSV lines 'id,number,…' or JSON lines {\"id\": …, \"vector\": [numbers]}."`
-	By           string        `enum:"row,host" default:"row" help:"What is compared: row (connections, requests) or host (each host or client, hour by hour)."`
-	Pattern      string        `placeholder:"PATTERN" help:"Of access logs: common, combined, or a pattern as of Tomcat's AccessLogValve and httpd's LogFormat: '%h %l %u %t \"%r\" %s %b %D' (default: JSON, combined or common, by line)."`
-	Microseconds bool          `help:"%D of the pattern is in microseconds: httpd, and Tomcat from 10 on."`
-	Filter       string        `placeholder:"EXPR" help:"Judge only packets of captures, or connections of a store, that match."`
-	Last         time.Duration `placeholder:"TIME" help:"Of a store: only connections that ended so long ago or less (24h)."`
-	Config       string        `placeholder:"FILE" help:"Configuration (YAML), for captures."`
-	Eps          float64       `placeholder:"X" help:"Radius of the neighbourhood, in interquartile ranges (default: from the knee of the k-distances)."`
-	MinSamples   int           `default:"20" placeholder:"N" help:"Rows within the radius that make a cluster (default: ${default})."`
-	Rare         float64       `default:"0.01" placeholder:"SHARE" help:"Clusters of at most this share of all rows are listed as odd groups (default: ${default})."`
-	Top          int           `default:"50" placeholder:"N" help:"Outliers that are listed (default: ${default})."`
-	MaxRows      int           `default:"1000000" placeholder:"N" help:"Of more rows than this a uniform sample is judged (default: ${default})."`
-	Format       string        `enum:"auto,table,jsonl,html" default:"auto" help:"table, jsonl, html (one page, nothing outside of it), or auto: by the name of --out; else a table on a terminal, jsonl otherwise."`
-	Out          string        `placeholder:"FILE" help:"Write here instead of to standard output."`
-	Propose      string        `placeholder:"FILE" help:"Write mute rules for what was found here, as a piece of a configuration: for what is expected, once you have looked."`
-	Truth        string        `placeholder:"FILE" help:"Say precision and recall by what is true in the input (weir generate --truth)."`
-	Quiet        bool          `short:"q" help:"No progress, no summary."`
+	Files        []string `arg:"" optional:"" name:"file" help:"Captures, connections as JSON lines (weir replay --flows), access logs (plain, gzip or zstd; '-' is standard input) or the folder of a store. All must be of one sort. Without any: the store in the state folder."`
+	State        string   `default:"/var/lib/weir" placeholder:"DIR" help:"Where a sensor keeps its state, and its store in that (default: ${default})."`
+	Input        string   `enum:"auto,capture,flows,log,store" default:"auto" help:"What the files are: capture, flows, log, store, or auto: what they look like."`
+	Vectors      string   `placeholder:"FILE" help:"Vectors made elsewhere instead: CSV lines 'id,number,…' or JSON lines {\"id\": …, \"vector\": [numbers]}."`
+	By           string   `enum:"row,host" default:"row" help:"What is compared: row (connections, requests) or host (each host or client, hour by hour)."`
+	Pattern      string   `placeholder:"PATTERN" help:"Of access logs: common, combined, or a pattern as of Tomcat's AccessLogValve and httpd's LogFormat: '%h %l %u %t \"%r\" %s %b %D' (default: JSON, combined or common, by line)."`
+	Microseconds bool     `help:"%D of the pattern is in microseconds: httpd, and Tomcat from 10 on."`
+	Filter       string   `placeholder:"EXPR" help:"Judge only packets of captures, or connections of a store, that match."`
+	Last         string   `placeholder:"DURATION" help:"Of a store: only connections that ended so long ago or less (24h, 7d)."`
+	Config       string   `placeholder:"FILE" help:"Configuration (YAML): tables and filter of captures, where the store is."`
+	Eps          float64  `placeholder:"X" help:"Radius of the neighbourhood, in interquartile ranges (default: from the knee of the k-distances)."`
+	MinSamples   int      `default:"20" placeholder:"N" help:"Rows within the radius that make a cluster (default: ${default})."`
+	Rare         float64  `default:"0.01" placeholder:"SHARE" help:"Clusters of at most this share of all rows are listed as odd groups (default: ${default})."`
+	Top          int      `default:"50" placeholder:"N" help:"Outliers that are listed (default: ${default})."`
+	MaxRows      int      `default:"1000000" placeholder:"N" help:"Of more rows than this a uniform sample is judged (default: ${default})."`
+	Format       string   `enum:"auto,table,jsonl,html" default:"auto" help:"table, jsonl, html (one page, nothing outside of it), or auto: by the name of --out; else a table on a terminal, jsonl otherwise."`
+	Out          string   `placeholder:"FILE" help:"Write here instead of to standard output."`
+	Propose      string   `placeholder:"FILE" help:"Write mute rules for what was found here, as a piece of a configuration: for what is expected, once you have looked."`
+	Truth        string   `placeholder:"FILE" help:"Say precision and recall by what is true in the input (weir generate --truth)."`
+	Quiet        bool     `short:"q" help:"No progress, no summary."`
 }
 
 // Help is the long form of --help.
@@ -60,6 +61,9 @@ func (c *huntCmd) Run(ctx context.Context, std *streams) error {
 		return usageError{err}
 	}
 	begin := time.Now()
+	if slices.Contains(append(c.Files, c.Vectors), "-") {
+		std = &streams{interruptible(ctx, std.in), std.out, std.err}
+	}
 	bar := c.bar(std)
 	rows, err := c.read(ctx, std, bar)
 	if err != nil {
@@ -93,6 +97,18 @@ func (c *huntCmd) Run(ctx context.Context, std *streams) error {
 	return nil
 }
 
+// interruptible is a reader whose wait ends with a context: a read from a pipe that is silent cannot be called off, and is left behind for
+// the rest of the process.
+func interruptible(ctx context.Context, r io.Reader) io.Reader {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.Copy(in, r)
+		_ = in.CloseWithError(err) // nil is the end
+	}()
+	context.AfterFunc(ctx, func() { _ = in.CloseWithError(ctx.Err()) })
+	return out
+}
+
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
@@ -102,14 +118,10 @@ func stopped(ctx context.Context, err error) error {
 
 func (c *huntCmd) check() error {
 	switch {
-	case c.Vectors != "" && (len(c.Files) > 0 || c.By == "host" || c.Pattern != "" || c.Filter != "" || c.Last != 0):
+	case c.Vectors != "" && (len(c.Files) > 0 || c.By == "host" || c.Pattern != "" || c.Filter != "" || c.Last != ""):
 		return errors.New("--vectors stands alone: no files, --by, --pattern, --filter or --last")
 	case c.MaxRows < 100 || c.MaxRows > hunt.MaxRows:
 		return fmt.Errorf("--max-rows is %d, must be within 100 to %d", c.MaxRows, hunt.MaxRows)
-	case c.Last < 0:
-		return errors.New("--last must be above 0")
-	case c.Format == "html" && c.Out == "" && len(c.Files) > 0 && slices.Contains(c.Files, c.Out):
-		return errors.New("--out would overwrite the input")
 	}
 	for _, out := range []string{c.Out, c.Propose} {
 		info, err := os.Stat(out)

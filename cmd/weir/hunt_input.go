@@ -3,12 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,12 +31,17 @@ type huntRows struct {
 	lines      int
 	bad        int
 	firstBad   string // "file:line: why"
+	faults     int    // files of a store that could not be read to their end
+	firstFault string
 }
 
 // notes say what was left out.
 func (r *huntRows) notes() (lines []string) {
 	if r.bad > 0 {
 		lines = append(lines, fmt.Sprintf("%d of %d lines could not be read; the first: %s", r.bad, r.lines, r.firstBad))
+	}
+	if r.faults > 0 {
+		lines = append(lines, fmt.Sprintf("%d files of the store could not be read to their end; the first: %s", r.faults, r.firstFault))
 	}
 	if r.kept < r.seen {
 		lines = append(lines, fmt.Sprintf("%d of %d rows were judged, a uniform sample: outliers among the others are not seen", r.kept, r.seen))
@@ -45,6 +50,7 @@ func (r *huntRows) notes() (lines []string) {
 }
 
 const (
+	maxFaults  = 1000      // files of a store that cannot be read: more are no accident
 	huntLine   = 1 << 20   // bytes of the longest line that is read
 	huntWindow = 128 << 20 // how far back a zstd stream may refer
 )
@@ -61,13 +67,17 @@ func (c *huntCmd) read(ctx context.Context, std *streams, bar *huntBar) (*huntRo
 	}
 	files := c.Files
 	if len(files) == 0 {
-		files = []string{filepath.Join(c.State, "store")}
+		settings, err := readConfig(c.Config)
+		if err != nil {
+			return nil, err
+		}
+		files = []string{storeFolder(&settings.Store, c.State)}
 	}
 	sort, err := c.sort(files, std)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	if sort != "store" && c.Last != 0 || sort != "store" && sort != "capture" && c.Filter != "" || sort != "log" && c.Pattern != "" {
+	if sort != "store" && c.Last != "" || sort != "store" && sort != "capture" && c.Filter != "" || sort != "log" && c.Pattern != "" {
 		return nil, usageError{fmt.Errorf("--last is for a store, --filter for captures and a store, --pattern for access logs: this is %s", sort)}
 	}
 	if sort == "log" {
@@ -78,7 +88,7 @@ func (c *huntCmd) read(ctx context.Context, std *streams, bar *huntBar) (*huntRo
 	case "capture":
 		err = c.readCaptures(ctx, r.flows, files, bar)
 	case "store":
-		err = c.readStore(ctx, r.flows, files, bar)
+		err = c.readStore(ctx, r, files, bar)
 	default:
 		for _, f := range files {
 			if err = r.textFile(ctx, f, std, bar, func(line []byte) error {
@@ -224,21 +234,29 @@ func (b *huntBar) follow(stage string, src interface{ Progress() (done, total in
 }
 
 // readStore reads the connections that a sensor has kept.
-func (c *huntCmd) readStore(ctx context.Context, to *hunt.Connections, folders []string, bar *huntBar) error {
+func (c *huntCmd) readStore(ctx context.Context, to *huntRows, folders []string, bar *huntBar) error {
 	q := store.Query{Progress: func(p store.Progress) { bar.tell("connections", float64(p.Read)/float64(max(p.Files, 1))) }}
-	if c.Last != 0 {
-		q.Since = time.Now().Add(-c.Last)
-	}
 	var err error
+	if c.Last != "" {
+		if q.Since, err = parseSince(c.Last, time.Now()); err != nil {
+			return usageError{fmt.Errorf("--last: %w", err)}
+		}
+	}
 	if q.Filter, err = ends(c.Filter); err != nil {
 		return usageError{err}
 	}
 	for _, folder := range folders {
 		for r, err := range store.Read(ctx, folder, q) {
-			if err != nil {
-				return fmt.Errorf("%s: %w", folder, err)
+			switch {
+			case ctx.Err() != nil || r == nil && to.faults > maxFaults:
+				return fmt.Errorf("%s: %w", folder, cmp.Or(ctx.Err(), err))
+			case err != nil:
+				if to.faults++; to.faults == 1 {
+					to.firstFault = fmt.Sprintf("%s: %v", folder, err)
+				}
+			default:
+				to.flows.Add(r)
 			}
-			to.Add(r)
 		}
 	}
 	return nil

@@ -172,6 +172,20 @@ func TestHuntCapture(t *testing.T) {
 	}
 }
 
+// TestHuntStore takes connections from what a sensor kept. It keeps no pauses: that feature is left out, and said.
+func TestHuntStore(t *testing.T) {
+	state := t.TempDir()
+	stored := storedFlows(t, state, "../../pcaps/scan/nmap-sS-vertical/in.pcap.zst")
+	out, _ := hunted(t, "-q", "--state", state)
+	if want := fmt.Sprintf(`"rows":%d,`, len(stored)); !strings.Contains(out, want) || !strings.Contains(out, `"pause"`) {
+		t.Errorf("want %s and no pauses: %.600s", want, out)
+	}
+	var o, e bytes.Buffer
+	if code := run(context.Background(), []string{"hunt", "--state", state, "--last", "1h"}, &streams{strings.NewReader(""), &o, &e}); code != exitFailed || !strings.Contains(e.String(), "too few") {
+		t.Errorf("the last hour: exit code %d, %s", code, e.String())
+	}
+}
+
 // TestHuntVectors takes embeddings, and finds the one that is far.
 func TestHuntVectors(t *testing.T) {
 	var b strings.Builder
