@@ -139,6 +139,9 @@ func fillUp(t *testing.T, name string) {
 
 // TestStoreLeavesRoom holds that what the store itself writes never takes the disk below free_mib, and that the oldest files go.
 func TestStoreLeavesRoom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	disk := smallDisk(t, 56)
 	cfg := testConfig()
 	cfg.FreeMiB, cfg.Rotate, cfg.RowsPerSecond = 16, time.Second, 100_000

@@ -55,6 +55,9 @@ func duck(t *testing.T, queries ...string) [][][]any {
 // TestStoreInDuckDB asks another reader what is in the files: their columns and types, counts and sums over all, of one hour by its folder,
 // and by a filter; and the alerts.
 func TestStoreInDuckDB(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it installs DuckDB")
+	}
 	folder := t.TempDir()
 	s := openTest(t, testConfig(), folder)
 	site := newTraffic(11, noon.Add(59*time.Minute), 1000)

@@ -152,10 +152,14 @@ func TestStoreReadsWhatWasWritten(t *testing.T) {
 		site.next(&r)
 		return &r
 	}
+	many := groupRows + 5000
+	if testing.Short() {
+		many = 5000
+	}
 	for name, c := range map[string]struct {
 		next func(int) *conn.Record
 		n    int
-	}{"odd": {odd, 3000}, "site": {real, groupRows + 5000}, "one": {odd, 1}} {
+	}{"odd": {odd, 3000}, "site": {real, many}, "one": {odd, 1}} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
 			want := written(t, folder, c.next, c.n)
@@ -239,18 +243,19 @@ func TestReadRange(t *testing.T) {
 func TestReadPrunes(t *testing.T) {
 	folder := t.TempDir()
 	at := noon
-	written(t, folder, func(i int) *conn.Record {
-		at = at.Add(3 * time.Hour / (3 * groupRows))
+	written(t, folder, func(i int) *conn.Record { // an hour of a row group and a half, and a minute of the next one
+		at = at.Add(time.Hour / (groupRows * 3 / 2))
 		return &conn.Record{First: at.UnixNano(), Last: at.UnixNano(), Ver: 4, Proto: 6}
-	}, 3*groupRows-100)
+	}, groupRows*3/2+1000)
 	for _, c := range []struct {
 		since, until time.Time
 		files        int
 		rows         int64
 	}{
-		{time.Time{}, time.Time{}, 3, 3*groupRows - 100},
-		{noon.Add(time.Hour), noon.Add(2 * time.Hour), 1, groupRows},
+		{time.Time{}, time.Time{}, 2, groupRows*3/2 + 1000},
+		{noon.Add(time.Hour), noon.Add(2 * time.Hour), 1, 1000},
 		{noon.Add(-time.Hour), noon.Add(time.Minute), 1, groupRows},
+		{noon.Add(50 * time.Minute), noon.Add(time.Hour), 1, groupRows / 2},
 		{noon.Add(5 * time.Hour), time.Time{}, 0, 0},
 	} {
 		var p Progress
