@@ -19,6 +19,12 @@ type Recent struct {
 // chunkBytes is the memory of one chunk of a worker's recent frames. A full one is closed, and may be read from then on.
 const chunkBytes = 256 << 10
 
+// Frames above so many bytes are bulk, of which so many are kept.
+const (
+	bulkFrame = 1024
+	bulkSnap  = 192
+)
+
 // recent keeps the last frames of one worker in a ring of chunks. The worker writes, one other goroutine reads: a chunk that is
 // being read is passed over by the worker, one that is being written by the reader. Neither waits.
 type recent struct {
@@ -68,7 +74,7 @@ func newRecent(mem []byte, snaplen int) *recent {
 
 // add keeps a frame. A copy of its first snaplen bytes; no allocation.
 func (r *recent) add(f *decode.Frame) {
-	n := min(len(f.Data), r.snaplen)
+	n := r.keeps(len(f.Data))
 	need := recentHeader + (n+7)&^7
 	if (!r.open || r.used+need > chunkBytes) && !r.next() {
 		r.lost.Add(1)
@@ -86,6 +92,14 @@ func (r *recent) add(f *decode.Frame) {
 		binary.LittleEndian.PutUint16(b[recentTags+4*i+2:], t.TCI)
 	}
 	copy(b[recentHeader:], f.Data[:n])
+}
+
+// keeps is how many bytes of a frame are kept. Those of bulk say no more by all they carry, and to copy them costs memory bandwidth.
+func (r *recent) keeps(n int) int {
+	if n > bulkFrame {
+		n = bulkSnap
+	}
+	return min(n, r.snaplen)
 }
 
 // next closes the open chunk, and opens the one after it that nobody reads.

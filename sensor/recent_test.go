@@ -24,10 +24,13 @@ func telling(n int) decode.Frame {
 	}
 }
 
-// whole reports the number of a frame, and whether it is what telling made, cut at snaplen.
+// whole reports the number of a frame, and whether it is what telling made, cut at snaplen, or as bulk.
 func whole(f *decode.Frame, snaplen int) (int, bool) {
 	n := int(binary.LittleEndian.Uint64(f.Data))
 	want := telling(n)
+	if len(want.Data) > 1024 {
+		want.Data = want.Data[:192]
+	}
 	return n, bytes.Equal(f.Data, want.Data[:min(len(want.Data), snaplen)]) && f.Time == want.Time && f.WireLen == want.WireLen &&
 		f.Link == want.Link && f.Iface == want.Iface && f.Tags == want.Tags
 }
