@@ -232,11 +232,11 @@ func asDocumented(t *testing.T, all map[string]*dto.MetricFamily, parts *regexp.
 	}
 }
 
-// TestMetricsInRules holds that the rules and the queries of the documentation ask for metrics that there are.
+// TestMetricsInRules holds that the rules, the board and the queries of the documentation ask for metrics that there are.
 func TestMetricsInRules(t *testing.T) {
 	_, all := gatherAll(t)
 	asked := 0
-	for _, file := range []string{"../../deploy/prometheus-rules.yaml", "../../docs/metrics.md"} {
+	for _, file := range []string{"../../deploy/prometheus-rules.yaml", "../../deploy/grafana/weir.json", "../../docs/metrics.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
