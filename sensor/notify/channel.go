@@ -125,7 +125,7 @@ func (c *channel) take(events []*Event, missed uint64, now int64) {
 	if len(lines) > 0 {
 		c.record(lines...)
 		if c.settings.Sync == 0 {
-			c.keep(c.journal.sync())
+			c.sync()
 		}
 		c.signal()
 	}
@@ -160,7 +160,13 @@ func (c *channel) settle() {
 		c.keep(c.journal.rewrite(c.box))
 		return
 	}
-	if c.journal.dirty {
+	c.sync()
+}
+
+// sync brings the journal to the disk. One that could not be written lacks calls, or what the kernel has of it is not known: only writing
+// it anew helps, which is settle's. The caller holds mu.
+func (c *channel) sync() {
+	if !c.unsafe && c.journal.dirty {
 		c.keep(c.journal.sync())
 	}
 }
@@ -196,7 +202,7 @@ func (c *channel) next() (*Message, time.Duration) {
 	until := c.box.due()
 	if m := c.box.head(); m != nil {
 		if now >= c.notBefore {
-			c.keep(c.journal.sync()) // a crash must not give another message this id
+			c.sync() // a crash must not give another message this id
 			return m, 0
 		}
 		until = min(until, c.notBefore)
@@ -257,9 +263,7 @@ func (c *channel) finish(m *Message, ok bool) {
 		c.log.Error("the queue of messages is out of step", "error", err)
 	}
 	c.record(&entry{Done: &ended{m.ID, ok}, At: now})
-	if !c.unsafe {
-		c.keep(c.journal.sync())
-	}
+	c.sync()
 	c.failures, c.refusals, c.notBefore, c.lastWords = 0, 0, 0, ""
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -54,6 +55,8 @@ type ended struct {
 // apply makes the call that an entry is about.
 func (b *box) apply(e *entry) error {
 	switch {
+	case e.Begin != nil && e.Begin.Group.Details < 1:
+		return errBox
 	case e.Begin != nil:
 		b.begin(e.Begin.Group, e.Begin.Limit, e.At, e.Begin.Anew)
 	case e.Event != nil && e.Event.Event != nil:
@@ -64,6 +67,21 @@ func (b *box) apply(e *entry) error {
 		return b.done(e.Done.ID, e.Done.Delivered, e.At)
 	case e.Missed > 0:
 		b.miss(e.Missed)
+	}
+	return nil
+}
+
+var errBox = errors.New("it is no box of messages")
+
+// check tells whether a box that was read can be worked with: a checksum tells what was written, not that it makes sense.
+func (b *box) check() error {
+	if b.Group.Details < 1 || slices.ContainsFunc(b.Details, func(d detail) bool { return d.Event == nil }) {
+		return errBox
+	}
+	for _, q := range b.Outbox {
+		if q.Message == nil || q.ID == "" || slices.Contains(q.Events, nil) {
+			return errBox
+		}
 	}
 	return nil
 }
@@ -86,7 +104,10 @@ func parseEntry(line []byte) (*entry, error) {
 		return nil, errors.New("its checksum is wrong")
 	}
 	e := new(entry)
-	return e, json.Unmarshal(line[9:], e)
+	if err := json.Unmarshal(line[9:], e); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // readBox reads a file up to its end, or to the first line that is damaged: nothing behind that can be relied on. nil: there is no box.
@@ -103,7 +124,9 @@ func readBox(text []byte) (b *box, torn bool, err error) {
 			return b, true, nil
 		case err != nil:
 		case e.Box != nil && n == 1:
-			b = e.Box
+			if err = e.Box.check(); err == nil {
+				b = e.Box
+			}
 		case b == nil || e.Box != nil:
 			err = errors.New("it does not begin with a box, or has two")
 		default:

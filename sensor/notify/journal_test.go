@@ -2,10 +2,16 @@ package notify
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/sensor/alert"
 )
@@ -92,22 +98,122 @@ func TestJournalDamaged(t *testing.T) {
 	}
 }
 
-// FuzzJournal: no file makes reading fail in another way than by an error.
+// TestJournalNonsense: what has the right checksum and makes no sense is an error, and no panic of what works with the box.
+func TestJournalNonsense(t *testing.T) {
+	for _, text := range []string{
+		`{"box":{"seed":"a","group":{"Details":5},"active":true,"details":[{"first":true}],"fresh":{"events":1}},"at":1}`,
+		`{"box":{"seed":"a","group":{"Details":5},"outbox":[{"size":1}]},"at":1}`,
+		`{"box":{"seed":"a","group":{"Details":5},"outbox":[{"id":"a-1","events":[null],"size":1}]},"at":1}`,
+		`{"box":{"seed":"a","group":{}},"at":1}`,
+	} {
+		b, _, err := readBox(summed([]byte(text + "\n" + `{"event":{"what":"opened"},"at":2}` + "\n")))
+		if b != nil || !errors.Is(err, errBox) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// summed gives lines their checksums.
+func summed(text []byte) (out []byte) {
+	for line := range bytes.Lines(text) {
+		if body, whole := bytes.CutSuffix(line, []byte("\n")); whole {
+			out = fmt.Appendf(out, "%08x %s\n", crc32.Checksum(body, castagnoli), body)
+		}
+	}
+	return out
+}
+
+// FuzzJournal: no lines make reading fail in another way than by an error, and what was read can be worked with.
 func FuzzJournal(f *testing.F) {
 	b := newBox()
 	b.take(event(1, alert.High, Opened), true, second)
-	var line bytes.Buffer
-	for _, e := range []*entry{{Box: b}, {Advance: true, At: 9 * second}, {Done: &ended{"test-1", true}}} {
-		if err := appendEntry(&line, e); err != nil {
+	var text []byte
+	for _, e := range []*entry{{Box: b}, {Advance: true, At: 9 * second}, {Done: &ended{"test-1", true}}, {Event: &detail{event(2, alert.High, Opened), true}, At: 10 * second}} {
+		line, err := json.Marshal(e)
+		if err != nil {
 			f.Fatal(err)
 		}
+		text = append(append(text, line...), '\n')
 	}
-	f.Add(line.Bytes())
+	f.Add(text)
+	c := Channel{Type: webhookType}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if b, _, err := readBox(text); err == nil && b != nil && len(b.Outbox) > maxWaiting+bytes.Count(text, []byte("\n")) {
+		b, _, err := readBox(summed(text))
+		if b == nil {
+			return
+		}
+		if err == nil && len(b.Outbox) > maxWaiting+bytes.Count(text, []byte("\n"))+len(text)/8 {
 			t.Errorf("%d messages", len(b.Outbox))
 		}
+		b.begin(Defaults().Group, 1<<20, b.Now, true)
+		b.take(event(3, alert.High, Opened), true, b.Now)
+		for range 2 * maxWaiting {
+			b.advance(b.Now + 1<<40)
+			if m := b.head(); m != nil {
+				if _, err := c.body(m); err != nil {
+					t.Error(err)
+				}
+				if err := b.done(m.ID, true, b.Now); err != nil {
+					t.Error(err)
+				}
+			}
+		}
 	})
+}
+
+// TestJournalFull: when the file cannot be written anew, what comes until it can is not taken for kept, and is in it then.
+func TestJournalFull(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t, func(_ int, w http.ResponseWriter, _ []byte) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return false
+	})
+	cfg, o, _ := quick(t, r.URL)
+	cfg.Sync = time.Hour // settle is called here
+	n := open(t, cfg, o)
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := n.channels[0]
+	n.Alert(revision(1, alert.Open))
+	await(t, "a message waits", func() bool { s, _ := n.Stats(); return s[0].Waiting == 1 })
+	block := filepath.Join(o.Dir, "soc.queue.new") // as a full disk
+	if err := os.Mkdir(block, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.journal.size = rewriteBytes + 1
+	c.mu.Unlock()
+	c.settle()
+	n.Alert(revision(2, alert.Open))
+	failed := func() uint64 { s, _ := n.Stats(); return s[0].Failed }
+	before := failed()
+	await(t, "it is tried on", func() bool { return failed() > before+3 })
+	if err := os.Remove(block); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	safe := !c.unsafe
+	c.mu.Unlock()
+	if safe {
+		t.Error("calls are missing in the file, and it counts as safe")
+	}
+	c.settle()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text, err := os.ReadFile(c.journal.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, torn, err := readBox(text)
+	if err != nil || torn || c.unsafe {
+		t.Fatalf("%v, torn %v, unsafe %v", err, torn, c.unsafe)
+	}
+	if got, want := b.Fresh.Events+uint64(len(b.Outbox)), c.box.Fresh.Events+uint64(len(c.box.Outbox)); got != want || want < 2 {
+		t.Errorf("%d in the file, %d in memory", got, want)
+	}
 }
 
 // TestJournalUnwritable: while its folder is gone a channel goes on in memory, says so once, and is on disk again when the folder is.

@@ -209,14 +209,20 @@ func TestTry(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			fmt.Fprint(w, "invalid_token")
 		}
+		if n > 1 {
+			fmt.Fprint(w, strings.Repeat(" at all", 13), " /private/part/of/the/secret") // which is longer than what is shown of the answer
+		}
 		return true
 	})
-	cfg, o, _ := quick(t, r.URL+"/private")
+	cfg, o, _ := quick(t, r.URL+"/private/part/of/the/secret")
 	answer, err := Try(t.Context(), &cfg.Channels[0], time.Second, o)
 	if err != nil || answer != "200 OK" || r.messages(t)[0].Type != testType {
 		t.Errorf("%q, %v", answer, err)
 	}
 	if _, err = Try(t.Context(), &cfg.Channels[0], time.Second, o); err == nil || err.Error() != "403 Forbidden: invalid_token" {
+		t.Errorf("%v", err)
+	}
+	if _, err = Try(t.Context(), &cfg.Channels[0], time.Second, o); err == nil || strings.Contains(err.Error(), "/pri") {
 		t.Errorf("%v", err)
 	}
 	r.Close()

@@ -140,11 +140,11 @@ func (c *Channel) post(ctx context.Context, client *http.Client, m *Message, age
 	}
 	answer, err := client.Do(r)
 	if err != nil {
-		return result{passing, hide(failure(err), to), 0}
+		return result{passing, clean(hide(failure(err), to), 200), 0}
 	}
 	defer answer.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // the status has been told: that counts
-	return judge(answer, hide(clean(strings.TrimSpace(string(text)), 120), to))
+	return judge(answer, clean(hide(strings.TrimSpace(string(text)), to), 120))
 }
 
 // failure is why there was no answer, without the URL.
@@ -156,10 +156,10 @@ func failure(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
 	}
-	return clean(err.Error(), 200)
+	return err.Error()
 }
 
-// hide takes a URL and its path out of text that somebody else wrote.
+// hide takes a URL and its path out of text that somebody else wrote, before that is cut off: a part of a secret is one, too.
 func hide(text, secret string) string {
 	text = strings.ReplaceAll(text, secret, masked)
 	if u, err := url.Parse(secret); err == nil {
