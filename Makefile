@@ -6,7 +6,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 TOOLS   := tcpdump=tcpdump mergecap=wireshark-common zstd=zstd softflowd=softflowd systemd-analyze=systemd ip=iproute2 \
 	nmap=nmap hping3=hping3 masscan=masscan iperf3=iperf3 curl=curl ethtool=ethtool sysctl=procps setpriv=util-linux gcc=gcc pcap-config=libpcap-dev \
 	clang=clang /usr/include/bpf/bpf_helpers.h=libbpf-dev xdp-filter=xdp-tools nft=nftables bpftool=bpftool \
-	ssh=openssh-client /usr/sbin/sshd=openssh-server
+	ssh=openssh-client /usr/sbin/sshd=openssh-server \
+	chromium=chromium /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf=fonts-dejavu-core node=nodejs npm=npm python3=python3
 FUZZTIME ?= 60s
 PREFIX  ?= /usr/local
 
