@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,8 +76,38 @@ func TestPageBrowser(t *testing.T) {
 	v.click("#ask button", "Use it")
 	v.shows("#drops", "Nothing is dropped.")
 	await(t, "the gate has let go of the scanner", func() bool { return e.inForce(t, "address") == 0 })
+
+	// A name that is asked for is hostile text on its whole way to the page.
+	within(t, e.near, func() { askNames(t, "198.51.100.1:53", "<img src=x onerror=window.pwned=1>", 1000) })
+	a = e.first(t, "dns", "tunnel")
+	if !strings.Contains(a.Summary, "<img") {
+		t.Errorf("the summary has no markup any more: %s", a.Summary)
+	}
+	v.click(".row", "dns · tunnel")
+	v.shows("#drawer-body .sentence", a.Summary)
+	v.until(`window.pwned === undefined && document.querySelectorAll('img').length === 0`)
+	v.picture("markup")
 	v.allowed = regexp.MustCompile(`status of 401`)
 	v.clean()
+}
+
+// askNames asks a server for so many names below a domain, which is below .example.
+func askNames(t *testing.T, server, domain string, n int) {
+	t.Helper()
+	c, err := net.Dial("udp", server)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	for range n {
+		query := []byte{0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0} // RFC 1035, 4.1.1: one question, recursion desired
+		for _, label := range []string{rand.Text(), domain, "example"} {
+			query = append(append(query, byte(len(label))), label...)
+		}
+		_, _ = c.Write(append(query, 0, 0, 1, 0, 1)) // each second one only hears that nobody answers
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // first is the first revision of an alert that the sensor printed.

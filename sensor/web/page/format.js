@@ -26,6 +26,7 @@ export function percent(share) {
 
 // value is a number of an alert with its unit.
 export function value(n, unit) {
+  if (/^(B|B\/s|bit\/s)$/.test(unit)) return scaled(n, unit);
   const text = Math.abs(n) >= 1e6 ? scaled(n) : count(n);
   return unit === '%' ? text + ' %' : unit ? text + ' ' + unit : text;
 }
