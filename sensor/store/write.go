@@ -159,5 +159,5 @@ func freeBytes(folder string) (uint64, error) {
 	if err := unix.Statfs(folder, &st); err != nil {
 		return 0, err
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil
+	return st.Bavail * uint64(st.Bsize), nil
 }
