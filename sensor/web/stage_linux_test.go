@@ -3,10 +3,12 @@ package web_test
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -212,14 +214,37 @@ func golden(t *testing.T) (all []*alert.Alert) {
 	return all
 }
 
-// tell shows alerts.
+// tell shows alerts, no faster than the server takes them: its queue is bounded.
 func (s *stage) tell(all ...*alert.Alert) {
+	s.t.Helper()
 	for i, a := range all {
 		s.server.Alert(a, nil)
-		if i%500 == 499 {
-			time.Sleep(20 * time.Millisecond) // its queue is bounded
+		for end := time.Now().Add(20 * time.Second); i%1000 == 999 && s.newest() != a.ID; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				s.t.Fatalf("the server has not taken alert %d", i)
+			}
 		}
 	}
+}
+
+// newest is the id of the newest alert that the server tells of.
+func (s *stage) newest() string {
+	s.t.Helper()
+	var list struct {
+		Alerts []struct{ Alert struct{ ID string } }
+	}
+	r, err := http.Get(s.url + "/api/v1/alerts?limit=1")
+	if err == nil {
+		err = json.NewDecoder(r.Body).Decode(&list)
+		_ = r.Body.Close()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(list.Alerts) == 0 {
+		return ""
+	}
+	return list.Alerts[0].Alert.ID
 }
 
 // List implements web.Drops.
