@@ -286,7 +286,7 @@ func TestSenseDamagedStore(t *testing.T) {
 // is said once.
 func TestSenseDiskFull(t *testing.T) {
 	t.Parallel()
-	o := newOutpost(t, elsewhere)
+	o := newOutpost(t, elsewhere+"store: {flows: false, alerts: false, evidence: false}\n") // which would want more room than there is
 	const sources = 8
 	o.crowd(t, sources)
 	o.natsServer(t)
