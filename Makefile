@@ -103,7 +103,7 @@ dist:
 	for arch in amd64 arm64; do \
 		d=dist/weir-$(VERSION)-linux-$$arch; mkdir -p $$d && \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$d/weir ./cmd/weir && \
-		cp README.md LICENSE CHANGELOG.md deploy/weir.yaml deploy/weir.default deploy/*.service deploy/*.timer deploy/install $$d/ && \
+		cp README.md LICENSE CHANGELOG.md deploy/weir.yaml deploy/weir.default deploy/*.service deploy/*.timer deploy/prometheus-rules.yaml deploy/grafana/weir.json deploy/install $$d/ && \
 		tar -C dist --owner=0 --group=0 --numeric-owner --sort=name -czf $$d.tar.gz $$(basename $$d) || exit 1; \
 	done
 	cd dist && sha256sum *.tar.gz | tee SHA256SUMS
