@@ -42,7 +42,7 @@ func TestServicesAsZeek(t *testing.T) {
 		}
 		capture, _, _ := strings.Cut(strings.TrimPrefix(path, dir), "/zeek/")
 		ours := map[string]string{}
-		replay(t, 2, func(r *conn.Record) { // what is cut is read as far as it goes
+		_, _, _ = replay(t, 2, func(r *conn.Record) { // what is cut is read as far as it goes
 			f := strings.Split(string(r.AppendZeek(nil)), "\t")
 			name := strings.Join([]string{f[6], f[2], f[3], f[4], f[5]}, " ")
 			ours[name] = cmp.Or(ours[name], r.App.String())

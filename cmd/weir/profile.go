@@ -15,7 +15,7 @@ var profiles = map[string]func(*config){
 // small fits into 256 MB and one processor: an eighth of the tables, for links up to some 100 Mbit/s and some thousand hosts. What
 // finds no room is counted, as ever.
 func (c *config) small() {
-	c.MemoryMiB = 232
+	c.MemoryMiB = 236
 	c.Capture.RingMiB = 8
 	c.Connections.Conns, c.Connections.HalfOpen, c.Connections.Extras, c.Connections.Fragments = 32768, 16384, 16384, 2048
 	t := &c.Tally
@@ -31,12 +31,12 @@ func (c *config) small() {
 		*n /= 8
 	}
 	c.Baseline.Keys, c.Baseline.Profiles, c.Baseline.Spreads, c.Baseline.Seen = 8192, 2048, 512, 131072
-	c.Policy.MaxPeers, c.Policy.MaxStrikes, c.Policy.MaxDrops = 8192, 8192, 4096
+	c.Policy.MaxPeers, c.Policy.MaxStrikes, c.Policy.MaxDrops = 8192, 8192, 2048
 	c.Gate.Hosts4, c.Gate.Hosts6, c.Gate.Prefixes, c.Gate.Peers = 16384, 4096, 2048, 8192
 	c.Alerts.MaxOpen /= 8
 	c.NATS.StoreMiB, c.NATS.OutboxMiB = 512, 16
 	c.NATS.Streams.Alerts.MaxMiB, c.NATS.Streams.Drops.MaxMiB = 128, 128
-	c.Store.MaxMiB, c.Store.EvidenceMiB, c.Store.RowsPerSecond = 2048, 8, 5000
+	c.Store.MaxMiB, c.Store.EvidenceMiB, c.Store.RowsPerSecond = 2048, 4, 2000
 }
 
 // profiled are the defaults of the profile that a configuration names.

@@ -4,6 +4,9 @@ package store
 import (
 	"errors"
 	"time"
+	"unsafe"
+
+	"weir/decode/conn"
 )
 
 // Config is the section `store` of the configuration.
@@ -52,10 +55,16 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// Bytes is the memory that evidence takes at the start.
-func (c *Config) Bytes() int {
-	if !c.Evidence {
-		return 0
+// Bytes is the memory that it takes: recent frames at the start, what waits to be written, and the file that is written.
+func (c *Config) Bytes() (n int) {
+	if c.Evidence {
+		n += c.EvidenceMiB << 20
 	}
-	return c.EvidenceMiB << 20
+	if c.Flows {
+		n += 2*min(c.RowsPerSecond, maxFlowQueue)*int(unsafe.Sizeof(conn.Record{})) + openFile
+	}
+	return n
 }
+
+// openFile is what a file of connections takes while it is written.
+const openFile = 10 << 20
