@@ -53,6 +53,7 @@ packages:
 soak: packages
 	$(GO) test -tags soak -run TestSoakDayLive -count=1 -v -timeout 30m ./sensor
 	$(GO) test -tags soak -run TestSoak -count=1 -v ./analyzers/hunt
+	$(GO) test -tags soak -run TestSoakCost -count=1 -v ./sensor/store
 	WEIR_SOAK=10m WEIR_LOAD=30s $(GO) test -tags soak -run 'TestSense(Soak|Load)|TestChaosSoak|TestRunForged' -count=1 -v -timeout 60m ./cmd/weir
 
 bench:
