@@ -263,7 +263,7 @@ func moment(s string) (int64, error) {
 			return bounded(t)
 		}
 	}
-	if v, err := strconv.ParseFloat(s, 64); err == nil && v >= 0 {
+	if v, err := strconv.ParseFloat(s, 64); err == nil && v >= 0 && v <= math.MaxInt64 { // "Inf" never gets smaller
 		for v > 1e11 { // not in seconds before the year 5138
 			v /= 1000
 		}

@@ -178,3 +178,16 @@ func FuzzVectors(f *testing.F) {
 		}
 	})
 }
+
+// TestMomentWithoutEnd: a client chooses its user name, which may look like the field behind it.
+func TestMomentWithoutEnd(t *testing.T) {
+	p, err := NewPattern("common", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, time := range []string{"Inf", "+infinity", "1e308", "NaN"} {
+		if _, err := p.Parse([]byte(`192.0.2.1 - x [` + time + `] [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 401 5`)); err == nil {
+			t.Errorf("%s is a time", time)
+		}
+	}
+}
