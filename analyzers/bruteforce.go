@@ -207,9 +207,10 @@ func (a *Bruteforce) Judge(e *tally.Epoch, emit func(*Finding)) {
 }
 
 // login reports whether a pair's connections are with a login service: by its port, or because they open with SSH. Those that have
-// only begun open with what others opened there.
+// only begun will open with what most open with there; what has ended has shown what it was, so that nobody can make others' connections
+// tries by a forged opening of his own.
 func (a *Bruteforce) login(p *tally.Pair) bool {
-	return a.watched[p.Key.Port] || p.Apps.Has(conn.AppSSH) || p.Apps == 0 && a.site.Speaks(&p.Key, conn.AppSSH)
+	return a.watched[p.Key.Port] || p.Apps.Has(conn.AppSSH) || p.Apps == 0 && p.Closed == 0 && a.site.Speaks(&p.Key, conn.AppSSH)
 }
 
 // Finish implements Analyzer.

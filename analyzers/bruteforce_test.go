@@ -459,6 +459,13 @@ func TestPasswordOpening(t *testing.T) {
 	if got := l.site.ServiceName(netip.MustParseAddr("10.20.0.22"), protoTCP, 2222); got != "ssh" {
 		t.Errorf("a stray client renames the service: %q", got)
 	}
+	l = newLogins(t) // one connection that says SSH, forged by whom it serves, makes no tries of others' connections
+	s = denial
+	s.app = conn.AppSSH
+	l.session(0, "203.0.113.66", "10.20.0.22:9000", s)
+	s.app = conn.AppNone
+	l.tries(60, time.Second, 3*time.Second, guesser, "10.20.0.22:9000", s)
+	want(t, l.brute(), 1)
 }
 
 // A source that always does so: learned within a day while it is low, silent afterwards, and found when it does six times as

@@ -69,13 +69,13 @@ func (s *Site) Observe(e *tally.Epoch) {
 	}
 }
 
-// Speaks reports whether connections of a service opened with an application that its port does not tell. The client of k does not
+// Speaks reports whether most connections of a service open with an application that its port does not tell. The client of k does not
 // matter.
 func (s *Site) Speaks(k *tally.PairKey, app conn.App) bool {
 	service := *k
 	service.Client = decode.Addr{}
 	o := s.opened.find(&service)
-	return o != nil && o.ticks[app] > 0
+	return o != nil && o.most() == app
 }
 
 // ServiceName is what the operator calls a service, else Zeek's name by what its connections open with, else by its port; "" if
