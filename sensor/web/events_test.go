@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -177,6 +178,34 @@ func TestReset(t *testing.T) {
 	l.Close()
 	if one.name != "reset" || two.name != "alert" || next(now).name != "reset" {
 		t.Errorf("a loss is told by %v and %v, and to who comes back by %v", one, two, next(now))
+	}
+}
+
+// TestBacklog has a full ring go on while a reader's backlog waits to be written: it loses nothing by that.
+func TestBacklog(t *testing.T) {
+	h := newHub("b")
+	tell := func(n int) {
+		for range n {
+			h.mu.Lock()
+			h.seq++
+			h.publish(event{"alert", h.seq, []byte("{}")})
+			h.mu.Unlock()
+		}
+	}
+	tell(ringEvents)
+	r := h.join(h.id(0))
+	if r == nil || len(r.backlog) != ringEvents {
+		t.Fatal("there is no whole backlog")
+	}
+	var work sync.WaitGroup
+	work.Go(func() { tell(100) })
+	for range 2 { // beside it, and after it
+		for i, e := range r.backlog {
+			if e.name != "alert" || e.seq != uint64(i+1) || len(e.data) == 0 {
+				t.Fatalf("event %d of the backlog became %+v", i, e)
+			}
+		}
+		work.Wait()
 	}
 }
 

@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -168,9 +169,11 @@ func (h *hub) join(last string) *reader {
 	}
 	r := &reader{events: make(chan event, streamQueue), cut: make(chan struct{})}
 	if seq, known := h.place(last); known {
-		for i := len(h.ring) - 1; i >= 0 && h.ring[i].seq > seq; i-- {
-			r.backlog = h.ring[i:len(h.ring):len(h.ring)]
+		from := len(h.ring)
+		for from > 0 && h.ring[from-1].seq > seq {
+			from--
 		}
+		r.backlog = slices.Clone(h.ring[from:]) // the ring goes on while it is read
 	} else if last != "" {
 		r.backlog = []event{{"reset", h.seq, []byte("{}")}}
 	}
