@@ -54,7 +54,7 @@ func TestAlerts(t *testing.T) {
 	for query, want := range map[string]string{
 		"": "[1.2 3.1 2.1]", "limit=1": "[1.2 3.1 2.1]", "limit=2": "[1.2 3.1 2.1]", "severity=medium": "[1.2 2.1]", "severity=critical": "[]",
 		"analyzer=flood": "[3.1]", "state=closed": "[1.2]", "state=open": "[3.1 2.1]", "q=SCANS+203.0": "[2.1]", "q=scan.vertical": "[1.2 2.1]",
-		"q=nothing": "[]", "limit=1&severity=medium": "[1.2 2.1]",
+		"q=nothing": "[]", "q=" + strings.Repeat("s+", 16): "[1.2 3.1 2.1]", "limit=1&severity=medium": "[1.2 2.1]",
 	} {
 		if got := fmt.Sprint(h.list(t, query)); got != want {
 			t.Errorf("%q: %s, want %s", query, got, want)

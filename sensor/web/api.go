@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -187,6 +188,8 @@ type numbered struct {
 const (
 	usualList = 100
 	longList  = 1000
+	maxQuery  = 256 // bytes of q: all alerts are searched for each of its words while others wait
+	maxWords  = 16
 )
 
 func (s *Server) alerts(w http.ResponseWriter, r *http.Request) error {
@@ -218,7 +221,11 @@ func questionOf(v url.Values) (*question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &question{limit: limit, analyzer: v.Get("analyzer"), words: strings.Fields(strings.ToLower(v.Get("q")))}
+	text := v.Get("q")
+	if len(text) > maxQuery || len(strings.Fields(text)) > maxWords {
+		return nil, badValue("q", fmt.Sprintf("at most %d words, in %d bytes", maxWords, maxQuery))
+	}
+	q := &question{limit: limit, analyzer: v.Get("analyzer"), words: strings.Fields(strings.ToLower(text))}
 	if before := v.Get("before"); before != "" {
 		if q.before, err = strconv.ParseUint(before, 10, 64); err != nil || q.before == 0 {
 			return nil, badValue("before", "what next was in the list before")

@@ -71,6 +71,8 @@ func TestRefused(t *testing.T) {
 		{"strange cursor", "GET", "/api/v1/alerts?before=" + mark, "", nil, 400},
 		{"strange severity", "GET", "/api/v1/alerts?severity=" + mark, "", nil, 400},
 		{"strange state", "GET", "/api/v1/alerts?state=" + mark, "", nil, 400},
+		{"too many words", "GET", "/api/v1/alerts?q=" + strings.Repeat("0+", 17), "", nil, 400},
+		{"too long words", "GET", "/api/v1/alerts?q=" + strings.Repeat(mark, 86), "", nil, 400},
 		{"strange seconds", "GET", "/api/v1/series?seconds=-1", "", nil, 400},
 	} {
 		h.wrong.from = map[netip.Prefix]*tries{} // one test at a time; the count of wrong tokens has a test of its own
