@@ -14,11 +14,13 @@ const (
 	maxText      = 24 << 20 // bytes of all revisions
 )
 
-// kept are the last alerts with their revisions, by when they last changed. When there are too many, the one goes that has not
-// changed for longest, open or not; of an alert with many revisions those between the first and the last seven. The caller locks.
+// kept are the last alerts with their revisions, by when they last changed: those that were told live before those of the past, which
+// come when some live ones may be there already. When there are too many, the one goes that has not changed for longest, open or not;
+// of an alert with many revisions those between the first and the last seven. The caller locks.
 type kept struct {
 	byID           map[string]*story
 	newest, oldest *story
+	past           *story // newest of the past
 	bytes          int
 }
 
@@ -26,7 +28,8 @@ type kept struct {
 type story struct {
 	newer, older *story // neighbours in kept
 	id           string
-	seq          uint64 // of its last revision
+	past         bool   // no revision was told live
+	seq          uint64 // of its last revision; falls from newest to oldest
 	rev          int    // highest
 	analyzer     string
 	severity     alert.Severity
@@ -38,19 +41,21 @@ type story struct {
 
 func newKept() *kept { return &kept{byID: map[string]*story{}} }
 
-// put takes in a revision. One that is older than what is known, or known, changes nothing: false.
-func (k *kept) put(a *alert.Alert, text json.RawMessage, seq uint64) bool {
+// put takes in a revision, told live or of the past. False: it is not kept, as it is known, older than what is known, or the
+// oldest when there is no room.
+func (k *kept) put(a *alert.Alert, text json.RawMessage, seq uint64, past bool) bool {
 	s := k.byID[a.ID]
 	switch {
 	case s == nil:
 		s = &story{id: a.ID}
 		k.byID[a.ID] = s
-	case a.Rev <= s.rev:
+	case a.Rev <= s.rev, past && !s.past:
 		return false
 	default:
 		k.unlink(s)
 	}
-	s.seq, s.rev, s.analyzer, s.severity, s.state, s.find = seq, a.Rev, a.Analyzer, a.Severity, a.State, searchable(a)
+	s.past, s.seq, s.rev = past, seq, a.Rev
+	s.analyzer, s.severity, s.state, s.find = a.Analyzer, a.Severity, a.State, searchable(a)
 	if len(s.revisions) == maxRevisions {
 		k.bytes -= len(s.revisions[1])
 		s.revisions = append(s.revisions[:1], s.revisions[2:]...)
@@ -59,24 +64,40 @@ func (k *kept) put(a *alert.Alert, text json.RawMessage, seq uint64) bool {
 	s.revisions = append(s.revisions, text)
 	k.bytes += len(text)
 	k.link(s)
-	for len(k.byID) > maxAlerts || k.bytes > maxText && k.oldest != s {
-		k.drop(k.oldest)
+	for len(k.byID) > maxAlerts || k.bytes > maxText && k.newest != k.oldest {
+		o := k.oldest
+		if k.drop(o); o == s {
+			return false
+		}
 	}
 	return true
 }
 
-// link puts a story before all others.
+// link puts a story before all others, one of the past before the others of the past.
 func (k *kept) link(s *story) {
-	s.older, s.newer = k.newest, nil
-	if k.newest != nil {
-		k.newest.newer = s
+	s.newer, s.older = nil, k.newest
+	if s.past {
+		if s.newer, s.older = k.oldest, k.past; k.past != nil {
+			s.newer = k.past.newer
+		}
+		k.past = s
+	}
+	if s.newer != nil {
+		s.newer.older = s
+	} else {
+		k.newest = s
+	}
+	if s.older != nil {
+		s.older.newer = s
 	} else {
 		k.oldest = s
 	}
-	k.newest = s
 }
 
 func (k *kept) unlink(s *story) {
+	if k.past == s {
+		k.past = s.older
+	}
 	if s.newer != nil {
 		s.newer.older = s.older
 	} else {

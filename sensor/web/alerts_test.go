@@ -90,19 +90,26 @@ func TestAlerts(t *testing.T) {
 func TestKept(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newKept()
-		type plain struct{ id, rev int }
-		var twin []plain // newest last
+		type plain struct {
+			id, rev int
+			past    bool
+		}
+		var twin []plain // newest last: those of the past, then the live ones
 		for seq := range uint64(rapid.IntRange(1, 200).Draw(t, "alerts")) {
-			p := plain{rapid.IntRange(1, 20).Draw(t, "id"), rapid.IntRange(1, 5).Draw(t, "rev")}
+			p := plain{rapid.IntRange(1, 20).Draw(t, "id"), rapid.IntRange(1, 5).Draw(t, "rev"), rapid.Bool().Draw(t, "past")}
 			at := slices.IndexFunc(twin, func(o plain) bool { return o.id == p.id })
-			isNew := at < 0 || twin[at].rev < p.rev
+			isNew := at < 0 || twin[at].rev < p.rev && (twin[at].past || !p.past)
 			if at >= 0 && isNew {
 				twin = slices.Delete(twin, at, at+1)
 			}
 			if isNew {
-				twin = append(twin, p)
+				end := len(twin)
+				for p.past && end > 0 && !twin[end-1].past {
+					end--
+				}
+				twin = slices.Insert(twin, end, p)
 			}
-			if k.put(some(p.id, p.rev), json.RawMessage("{}"), seq+1) != isNew {
+			if k.put(some(p.id, p.rev), json.RawMessage("{}"), seq+1, p.past) != isNew {
 				t.Fatalf("%v: %v", p, isNew)
 			}
 		}
@@ -123,19 +130,68 @@ func TestKept(t *testing.T) {
 	})
 	k := newKept()
 	for i := range maxAlerts + 100 {
-		k.put(some(i, 1), json.RawMessage("{}"), uint64(i+1))
+		k.put(some(i, 1), json.RawMessage("{}"), uint64(i+1), false)
 	}
-	k.put(some(100, 2), json.RawMessage("{}"), maxAlerts+101)
-	k.put(some(maxAlerts+100, 1), json.RawMessage("{}"), maxAlerts+102)
+	k.put(some(100, 2), json.RawMessage("{}"), maxAlerts+101, false)
+	k.put(some(maxAlerts+100, 1), json.RawMessage("{}"), maxAlerts+102, false)
 	if len(k.byID) != maxAlerts || k.byID[some(100, 1).ID] == nil || k.byID[some(101, 1).ID] != nil || k.bytes != 2*maxAlerts+2 {
 		t.Errorf("%d alerts of %d bytes are kept", len(k.byID), k.bytes)
 	}
 	long := json.RawMessage(strings.Repeat(" ", 1<<20))
 	for i := range 100 {
-		k.put(some(i, 9), long, uint64(10_000+i))
+		k.put(some(i, 9), long, uint64(10_000+i), false)
 	}
 	if k.bytes > maxText || len(k.byID) > 24 || k.newest.id != some(99, 1).ID {
 		t.Errorf("%d alerts of %d bytes are kept", len(k.byID), k.bytes)
+	}
+}
+
+// TestPast has alerts of the past come while live ones do: they stand behind them, the oldest last, and no live one gives way to them.
+func TestPast(t *testing.T) {
+	h := newHouse(t, nil).open(t)
+	l := h.listen(t, "")
+	defer l.Close()
+	past := func(id, rev int) { h.Past(t.Context(), some(id, rev), nil) }
+	past(1, 1)
+	h.Alert(some(7, 1), nil)
+	past(2, 1)
+	h.Alert(some(8, 1), nil)
+	past(3, 1)
+	past(2, 2)
+	past(7, 2) // live already
+	h.Alert(some(1, 2), nil)
+	until(t, "all were taken", func() bool { return h.took() == 7 })
+	for _, query := range []string{"", "limit=1", "limit=2"} {
+		if got := fmt.Sprint(h.list(t, query)); got != "[1.2 8.1 7.1 2.2 3.1]" {
+			t.Errorf("%q: %s", query, got)
+		}
+	}
+	seqs := map[string]uint64{} // as the stream tells them, by which the page sorts
+	for range 7 {
+		e, _ := l.next(t)
+		var about struct{ Alert alert.Alert }
+		if err := json.Unmarshal([]byte(e.data), &about); err != nil {
+			t.Fatal(err)
+		}
+		seqs[strings.TrimLeft(about.Alert.ID, "0")] = e.seq(t)
+	}
+	if !(seqs["1"] > seqs["8"] && seqs["8"] > seqs["7"] && seqs["7"] > seqs["2"] && seqs["2"] > seqs["3"]) {
+		t.Errorf("the stream told %v", seqs)
+	}
+	for i := range maxAlerts + 10 {
+		past(100+i, 1)
+	}
+	until(t, "all were taken", func() bool { return h.took() == maxAlerts+17 })
+	all := h.list(t, "limit=1000")
+	if want := []string{"1.2", "8.1", "7.1"}; len(all) != maxAlerts || !slices.Equal(all[:3], want) {
+		t.Errorf("%d alerts, first %s, want %s", len(all), all[:4], want)
+	}
+	k := newKept()
+	for i := range maxAlerts {
+		k.put(some(i, 1), json.RawMessage("{}"), firstLive+uint64(i), false)
+	}
+	if k.put(some(maxAlerts, 1), json.RawMessage("{}"), 1, true) || len(k.byID) != maxAlerts || k.oldest.id != some(0, 1).ID || k.past != nil {
+		t.Error("one of the past took the room of a live one")
 	}
 }
 

@@ -132,7 +132,7 @@ func TestResume(t *testing.T) {
 			l.Close()
 		}
 		for i, seq := range got {
-			if seq != begin+uint64(i)+1 {
+			if seq != firstLive+begin+uint64(i)+1 {
 				r.Fatalf("after %d came %d of %d: %d", begin, i, total, got)
 			}
 		}
@@ -143,7 +143,7 @@ func TestResume(t *testing.T) {
 func TestReset(t *testing.T) {
 	h := newHouse(t, nil)
 	for i := range ringEvents + 50 {
-		h.hub.take(entry{some(i, 1), nil})
+		h.hub.take(entry{alert: some(i, 1)})
 	}
 	if n := len(h.hub.ring); n != ringEvents {
 		t.Fatalf("the ring holds %d events", n)

@@ -32,7 +32,11 @@ type event struct {
 type entry struct {
 	alert *alert.Alert
 	text  []byte // as it was published; nil: the hub writes it
+	past  bool   // of before: it comes behind all that is live
 }
+
+// firstLive is where the numbers of live revisions begin. Below it are those of the past, of which nobody knows before how many come.
+const firstLive = 1 << 32
 
 // hub takes in what happens, keeps what is asked for later and hands it on to all readers. Alerts come by a queue, so that who
 // finds them never waits.
@@ -43,7 +47,8 @@ type hub struct {
 	slow  atomic.Uint64 // readers that were cut off
 
 	mu       sync.Mutex
-	seq      uint64
+	seq      uint64 // of the last alert event
+	past     uint64 // revisions of the past
 	untold   uint64 // losses when the last reset was sent
 	alerts   *kept
 	ring     []event // alert and reset events, the oldest first
@@ -106,9 +111,14 @@ func (h *hub) take(e entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sayLost()
-	if h.alerts.put(e.alert, text, h.seq+1) {
+	seq := firstLive + h.seq + 1
+	if e.past {
+		h.past++
+		seq = h.past
+	}
+	if h.alerts.put(e.alert, text, seq, e.past) {
 		h.seq++
-		h.publish(event{"alert", h.seq, fmt.Appendf(nil, `{"seq":%d,"alert":%s}`, h.seq, text)})
+		h.publish(event{"alert", h.seq, fmt.Appendf(nil, `{"seq":%d,"alert":%s}`, seq, text)})
 	}
 }
 

@@ -123,12 +123,13 @@ func (s *Server) Close() (err error) {
 
 // Alert shows a revision, which is not changed any more. Text is its JSON as it was published; nil: it is made of the alert. It never
 // waits.
-func (s *Server) Alert(a *alert.Alert, text []byte) { s.hub.put(entry{a, text}) }
+func (s *Server) Alert(a *alert.Alert, text []byte) { s.hub.put(entry{alert: a, text: text}) }
 
-// Past is Alert for one from before, of which there may be many at once: it waits for its turn, until ctx or the server ends.
+// Past is Alert for one from before, of which there may be many at once, the oldest first: it waits for its turn, until ctx or the server
+// ends. In lists they come behind those of Alert, and no one of those gives way to them.
 func (s *Server) Past(ctx context.Context, a *alert.Alert, text []byte) {
 	select {
-	case s.hub.queue <- entry{a, text}:
+	case s.hub.queue <- entry{a, text, true}:
 	case <-s.stop:
 	case <-ctx.Done():
 	}
