@@ -94,7 +94,7 @@ func (s *Server) own(r *http.Request) *Error {
 }
 
 // allowed tells whether a request may be answered: to read on this host needs no token, all else does. A wrong one is refused in any
-// case, so that who has one learns whether it is right.
+// case, so that who has one learns whether it is right. The right one passes whatever others sent: nobody can lock its holder out.
 func (s *Server) allowed(r *http.Request, changes bool) *Error {
 	given := r.Header.Get("Authorization")
 	switch {
@@ -107,17 +107,16 @@ func (s *Server) allowed(r *http.Request, changes bool) *Error {
 	case given == "":
 		return nil
 	}
-	from := remote(r)
-	if !s.wrong.may(from, time.Now()) {
-		return s.refuse(TooManyWrong, http.StatusTooManyRequests, "too many wrong tokens came from this address: wait a minute")
-	}
 	scheme, token, _ := strings.Cut(given, " ")
 	want, got := sha256.Sum256([]byte(s.opt.Token)), sha256.Sum256([]byte(strings.TrimSpace(token)))
-	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
-		s.wrong.note(from, time.Now())
+	if subtle.ConstantTimeCompare(want[:], got[:]) == 1 && strings.EqualFold(scheme, "Bearer") {
+		return nil
+	}
+	if from, now := remote(r), time.Now(); s.wrong.may(from, now) {
+		s.wrong.note(from, now)
 		return s.refuse(WrongToken, http.StatusUnauthorized, "the token is wrong")
 	}
-	return nil
+	return s.refuse(TooManyWrong, http.StatusTooManyRequests, "the token is wrong, as too many from this address were: wait a minute")
 }
 
 // by names who asks for a change.
@@ -159,7 +158,7 @@ func network(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// may tells whether a token of an address is looked at.
+// may tells whether a wrong token of an address is answered as such.
 func (t *attempts) may(a netip.Addr, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
