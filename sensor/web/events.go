@@ -19,9 +19,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Content-Type", "text/event-stream")
 		return nil
 	}
-	reader := s.hub.join(r.Header.Get("Last-Event-ID"))
+	most := maxStreams
+	if r.Header.Get("Authorization") == "" { // a wrong token does not come here
+		most -= ownStreams
+	}
+	reader := s.hub.join(r.Header.Get("Last-Event-ID"), most)
 	if reader == nil {
-		return s.refuse(TooManyStreams, http.StatusServiceUnavailable, "64 streams are open already")
+		return s.refuse(TooManyStreams, http.StatusServiceUnavailable, "too many streams are open: 64, or without the token 56")
 	}
 	defer s.hub.leave(reader)
 	c := http.NewResponseController(w)

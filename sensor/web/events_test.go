@@ -33,8 +33,8 @@ type listener struct {
 	lines *bufio.Scanner
 }
 
-// listen opens the stream, after an event if an id is given.
-func (h *house) listen(t failing, last string) *listener {
+// listen opens the stream, after an event if an id is given. Headers are name and value.
+func (h *house) listen(t failing, last string, headers ...string) *listener {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, h.url+"/api/v1/events", nil)
 	if err != nil {
@@ -42,6 +42,9 @@ func (h *house) listen(t failing, last string) *listener {
 	}
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
+	}
+	for pair := range slices.Chunk(headers, 2) {
+		r.Header.Set(pair[0], pair[1])
 	}
 	got, err := h.client.Do(r)
 	if err != nil {
@@ -193,7 +196,7 @@ func TestBacklog(t *testing.T) {
 		}
 	}
 	tell(ringEvents)
-	r := h.join(h.id(0))
+	r := h.join(h.id(0), maxStreams)
 	if r == nil || len(r.backlog) != ringEvents {
 		t.Fatal("there is no whole backlog")
 	}
@@ -226,15 +229,21 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// TestStreams opens as many streams as there may be, and one more.
+// TestStreams opens as many streams as there may be, and one more: the last eight are for those with the token.
 func TestStreams(t *testing.T) {
 	h := newHouse(t, nil).open(t)
 	var all []*listener
-	for range maxStreams {
+	for range 56 {
 		all = append(all, h.listen(t, ""))
 	}
-	if r, text := h.ask(t, "GET", "/api/v1/events", ""); r.StatusCode != 503 || !strings.Contains(text, "64 streams") {
+	if r, text := h.ask(t, "GET", "/api/v1/events", ""); r.StatusCode != 503 || !strings.Contains(text, "too many streams") {
 		t.Errorf("one more: %s %s", r.Status, text)
+	}
+	for range 8 {
+		all = append(all, h.listen(t, "", "Authorization", "Bearer "+rightToken))
+	}
+	if r, text := h.ask(t, "GET", "/api/v1/events", "", withToken); r.StatusCode != 503 || !strings.Contains(text, "too many streams") {
+		t.Errorf("one more with the token: %s %s", r.Status, text)
 	}
 	if n := h.Stats().Streams; n != maxStreams {
 		t.Errorf("%d streams are open", n)
@@ -247,7 +256,7 @@ func TestStreams(t *testing.T) {
 	}
 	all[0].Close()
 	until(t, "a stream has ended", func() bool { return h.Stats().Streams < maxStreams })
-	h.listen(t, "").Close()
+	h.listen(t, "", "Authorization", "Bearer "+rightToken).Close()
 	for _, l := range all {
 		l.Close()
 	}

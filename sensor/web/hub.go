@@ -17,6 +17,7 @@ const (
 	queueSize   = 4096     // revisions of alerts that wait for the hub
 	streamQueue = 512      // events that wait for one reader, who is cut off beyond
 	maxStreams  = 64       // readers
+	ownStreams  = 8        // of them, for those with the token
 	ringEvents  = 10_000   // alert events that a reader who comes back can be given
 	ringText    = 16 << 20 // bytes of them
 )
@@ -170,11 +171,11 @@ func (h *hub) cut(r *reader) {
 }
 
 // join begins a stream after the event of an id, "" for one that begins now. Nothing comes between its backlog and its events. nil:
-// there are too many streams.
-func (h *hub) join(last string) *reader {
+// there are as many streams as there may be.
+func (h *hub) join(last string, most int) *reader {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.readers) >= maxStreams {
+	if len(h.readers) >= most {
 		return nil
 	}
 	r := &reader{events: make(chan event, streamQueue), cut: make(chan struct{})}
