@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -52,14 +53,26 @@ func (f *file[T]) begin(root, folder string, now time.Time) error {
 		return err
 	}
 	f.folder, f.begun = folder, now
-	f.name = nameAt(now)
-	f.path = filepath.Join(root, folder, tempPrefix+f.name)
-	var err error
-	if f.f, err = os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640); err != nil {
+	if err := f.claim(filepath.Join(root, folder), now); err != nil {
 		return err
 	}
 	f.w.Reset(f.f)
 	return nil
+}
+
+// claim opens the temporary file of the first name from a time on that no other file has: none is overwritten when it gets its name. The
+// folder is locked, so the name stays free until then.
+func (f *file[T]) claim(folder string, at time.Time) (err error) {
+	for ; ; at = at.Add(time.Microsecond) {
+		f.name = nameAt(at)
+		f.path = filepath.Join(folder, tempPrefix+f.name)
+		if _, err := os.Lstat(filepath.Join(folder, f.name+fileSuffix)); err == nil {
+			continue
+		}
+		if f.f, err = os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
 }
 
 // row is where to put the next row; put takes it over when it is filled in, with the size of what it has of any length.

@@ -169,6 +169,21 @@ func TestStoreReadsWhatWasWritten(t *testing.T) {
 	}
 }
 
+// TestStoreHoursAgain has connections of more hours than there are open files, by turns. All are written in the same moment, each into another
+// file: none replaces one that is finished.
+func TestStoreHoursAgain(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	folder := t.TempDir()
+	want := written(t, folder, func(i int) *conn.Record {
+		r := oddRecord(rng)
+		r.First = noon.Add(time.Duration(i%(maxOpen+1)) * time.Hour).UnixNano()
+		r.Last = r.First
+		return r
+	}, 3*(maxOpen+1))
+	same(t, readAll(t, folder, Query{}), want)
+	noStrays(t, folder)
+}
+
 // noStrays holds that there are no unfinished files, and none without rows.
 func noStrays(t *testing.T, folder string) (files int) {
 	t.Helper()
