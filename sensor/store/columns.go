@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -47,6 +48,7 @@ var columnNames = map[Columns][]string{
 // group is a row group whose wanted columns are decoded: at most 65,536 rows of our own files.
 type group struct {
 	rows  int
+	at    places
 	ints  map[string][]int64 // booleans are 0 and 1
 	texts map[string]*textColumn
 }
@@ -58,27 +60,48 @@ type textColumn struct {
 	addrs []decode.Addr // of the words, for addresses
 }
 
-// maxGroupRows is what a row group of another writer may have.
-const maxGroupRows = 1 << 24
+// maxGroupRows is what a row group of another writer may have: all columns of it take some 300 MB.
+const maxGroupRows = 1 << 20
 
 var errShape = errors.New("it is no file of connections of this version")
 
-// read decodes the columns of some sets into the group, and keeps what it has of others.
-func (g *group) read(rg parquet.RowGroup, schema *parquet.Schema, want Columns) error {
-	if rg.NumRows() > maxGroupRows {
-		return errShape
+// places are the numbers of the columns of a file, by name.
+type places map[string]int
+
+// ownSchema is that of the files that are written here.
+var ownSchema = sync.OnceValue(func() *parquet.Schema { return parquet.SchemaOf(flow{}) })
+
+// shapeOf finds the columns of a file. One that lacks a column, or has other values in it, is refused, and one of too large row groups.
+// That row groups have all columns is seen to when a file is opened.
+func shapeOf(file *parquet.File) (places, error) {
+	for _, rg := range file.Metadata().RowGroups {
+		if rg.NumRows > maxGroupRows {
+			return nil, fmt.Errorf("%w: a row group of %d rows", errShape, rg.NumRows)
+		}
 	}
+	at := places{}
+	for _, names := range columnNames {
+		for _, name := range names {
+			own, _ := ownSchema().Lookup(name)
+			leaf, ok := file.Schema().Lookup(name)
+			if !ok || leaf.MaxDefinitionLevel > 0 || leaf.MaxRepetitionLevel > 0 || leaf.Node.Type().Kind() != own.Node.Type().Kind() {
+				return nil, fmt.Errorf("%w: column %s", errShape, name)
+			}
+			at[name] = leaf.ColumnIndex
+		}
+	}
+	return at, nil
+}
+
+// read decodes the columns of some sets into the group, and keeps what it has of others.
+func (g *group) read(rg parquet.RowGroup, want Columns) error {
 	g.rows = int(rg.NumRows())
 	for set, names := range columnNames {
 		if want&set == 0 {
 			continue
 		}
 		for _, name := range names {
-			leaf, ok := schema.Lookup(name)
-			if !ok || leaf.MaxDefinitionLevel > 0 || leaf.MaxRepetitionLevel > 0 {
-				return fmt.Errorf("%w: column %s", errShape, name)
-			}
-			if err := g.column(name, leaf.Node.Type().Kind(), rg.ColumnChunks()[leaf.ColumnIndex]); err != nil {
+			if err := g.column(name, rg.ColumnChunks()[g.at[name]]); err != nil {
 				return fmt.Errorf("column %s: %w", name, err)
 			}
 		}
@@ -87,9 +110,13 @@ func (g *group) read(rg parquet.RowGroup, schema *parquet.Schema, want Columns) 
 }
 
 // column decodes one column.
-func (g *group) column(name string, kind parquet.Kind, chunk parquet.ColumnChunk) (err error) {
+func (g *group) column(name string, chunk parquet.ColumnChunk) (err error) {
+	if n := chunk.NumValues(); n != int64(g.rows) {
+		return fmt.Errorf("it has %d values, not %d", n, g.rows)
+	}
 	var numbers []int64
 	var texts textColumn
+	kind := chunk.Type().Kind()
 	if kind == parquet.ByteArray {
 		texts.index = make([]int32, 0, g.rows)
 	} else {
@@ -97,7 +124,7 @@ func (g *group) column(name string, kind parquet.Kind, chunk parquet.ColumnChunk
 	}
 	pages := chunk.Pages()
 	defer func() { err = errors.Join(err, pages.Close()) }()
-	for {
+	for len(numbers)+len(texts.index) <= g.rows {
 		page, err := pages.ReadPage()
 		if errors.Is(err, io.EOF) {
 			break

@@ -127,26 +127,25 @@ func (r *reader) file(ctx context.Context, path string) error {
 		return err
 	}
 	var file *parquet.File
+	var at places
 	if err := sound(func() (err error) {
-		file, err = parquet.OpenFile(f, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+		if file, err = parquet.OpenFile(f, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true)); err == nil {
+			at, err = shapeOf(file)
+		}
 		return err
 	}); err != nil {
 		return err
-	}
-	ended, ok := file.Schema().Lookup("ended")
-	if !ok {
-		return errShape
 	}
 	for i, rg := range file.RowGroups() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		stats := file.Metadata().RowGroups[i].Columns[ended.ColumnIndex].MetaData.Statistics
+		stats := file.Metadata().RowGroups[i].Columns[at["ended"]].MetaData.Statistics
 		low, high := bound(stats.MinValue, math.MinInt64), bound(stats.MaxValue, math.MaxInt64)
 		if low >= r.to || high < r.from {
 			continue
 		}
-		if err := r.group(rg, file.Schema(), low < r.from || high >= r.to); err != nil {
+		if err := r.group(rg, at, low < r.from || high >= r.to); err != nil {
 			return err
 		}
 		r.progress.Rows += rg.NumRows()
@@ -174,8 +173,8 @@ func bound(b []byte, open int64) int64 {
 }
 
 // group yields the rows of a row group that are asked for. What the filter does not need is decoded only if a row passes.
-func (r *reader) group(rg parquet.RowGroup, schema *parquet.Schema, cut bool) error {
-	g := group{ints: map[string][]int64{}, texts: map[string]*textColumn{}}
+func (r *reader) group(rg parquet.RowGroup, at places, cut bool) error {
+	g := group{at: at, ints: map[string][]int64{}, texts: map[string]*textColumn{}}
 	first := ColEnds
 	if cut {
 		first |= ColTime
@@ -183,7 +182,7 @@ func (r *reader) group(rg parquet.RowGroup, schema *parquet.Schema, cut bool) er
 	if r.q.Filter != nil {
 		first |= ColLink
 	}
-	if err := sound(func() error { return g.read(rg, schema, first) }); err != nil {
+	if err := sound(func() error { return g.read(rg, first) }); err != nil {
 		return err
 	}
 	var rows []int32
@@ -195,7 +194,7 @@ func (r *reader) group(rg parquet.RowGroup, schema *parquet.Schema, cut bool) er
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := sound(func() error { return g.read(rg, schema, r.q.Columns&^first) }); err != nil {
+	if err := sound(func() error { return g.read(rg, r.q.Columns&^first) }); err != nil {
 		return err
 	}
 	for _, i := range rows {
