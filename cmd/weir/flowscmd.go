@@ -76,7 +76,7 @@ func (c *flowsCmd) Run(ctx context.Context, std *streams) error {
 		return nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no store in %s: 'weir sense' and 'weir run' make it (--state, or --config with store.folder, tells where)", folder)
+		return noStore(folder)
 	}
 	if ctx.Err() != nil {
 		err = nil // ended by a signal: what was found until then is shown

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -66,7 +67,7 @@ func (c *huntCmd) read(ctx context.Context, std *streams, bar *huntBar) (*huntRo
 		}
 		files = []string{storeFolder(&settings.Store, c.State)}
 	}
-	sort, err := c.sort(files, std)
+	sort, err := c.sort(std)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -115,13 +116,16 @@ func (r *huntRows) readable(err error) error {
 	return err
 }
 
-// sort is what the files are: all of one sort.
-func (c *huntCmd) sort(files []string, std *streams) (string, error) {
+// sort is what the files are: all of one sort. Without any it is the store of the sensor.
+func (c *huntCmd) sort(std *streams) (string, error) {
 	if c.Input != "auto" {
 		return c.Input, nil
 	}
+	if len(c.Files) == 0 {
+		return "store", nil
+	}
 	sort := ""
-	for _, f := range files {
+	for _, f := range c.Files {
 		one, err := sortOf(f, std)
 		if err != nil {
 			return "", err
@@ -243,6 +247,8 @@ func (c *huntCmd) readStore(ctx context.Context, to *huntRows, folders []string,
 			switch {
 			case ctx.Err() != nil || r == nil && to.faults > maxFaults:
 				return fmt.Errorf("%s: %w", folder, cmp.Or(ctx.Err(), err))
+			case errors.Is(err, fs.ErrNotExist):
+				return noStore(folder)
 			case err != nil:
 				if to.faults++; to.faults == 1 {
 					to.firstFault = fmt.Sprintf("%s: %v", folder, err)

@@ -134,6 +134,8 @@ type huntHead struct {
 	Dropped    []string `json:"constant,omitempty"`
 	BadLines   int      `json:"bad_lines,omitempty"`
 	FirstBad   string   `json:"first_bad_line,omitempty"`
+	Faults     int      `json:"unread_files,omitempty"`
+	FirstFault string   `json:"first_unread_file,omitempty"`
 }
 
 type huntOutlier struct {
@@ -164,7 +166,7 @@ func (r *huntReport) jsonl(out *bytes.Buffer) error {
 	}
 	err := line("hunt", &huntHead{
 		huntSchema, r.Of, r.Rows, r.rows.seen, stamp(r.First), stamp(r.Last), r.Noise, len(r.Clusters), short4(r.Eps), r.Proposed, r.MinSamples, r.Points, short4(r.Step),
-		short4(r.Kept), r.Dropped, r.rows.bad, r.rows.firstBad,
+		short4(r.Kept), r.Dropped, r.rows.bad, r.rows.firstBad, r.rows.faults, r.rows.firstFault,
 	})
 	for i := range r.Stories {
 		o := &r.Stories[i]

@@ -184,6 +184,20 @@ func TestHuntStore(t *testing.T) {
 	if code := run(context.Background(), []string{"hunt", "--state", state, "--last", "1h"}, &streams{strings.NewReader(""), &o, &e}); code != exitFailed || !strings.Contains(e.String(), "too few") {
 		t.Errorf("the last hour: exit code %d, %s", code, e.String())
 	}
+	broken := filepath.Join(state, "store/flows/date=2026-11-21/hour=21/weir-20261121T210000.000000Z.parquet")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(broken), 0o750), os.WriteFile(broken, []byte("PAR1 no PAR1"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	out, told := hunted(t, "--state", state)
+	if want := fmt.Sprintf(`"rows":%d,`, len(stored)); !strings.Contains(out, want) || !strings.Contains(out, `"unread_files":1,`) ||
+		!strings.Contains(told, "1 files of the store could not be read to their end; the first: ") || !strings.Contains(told, filepath.Base(broken)) {
+		t.Errorf("with a broken file: %q, %.600s", told, out)
+	}
+	for _, command := range []string{"hunt", "flows"} {
+		if _, told := weirRuns(t, exitFailed, command, "--state", filepath.Join(state, "none")); !strings.Contains(told, "there is no store in "+filepath.Join(state, "none")) {
+			t.Errorf("%s without a store: %q", command, told)
+		}
+	}
 }
 
 // TestHuntVectors takes embeddings, and finds the one that is far.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"path/filepath"
 
 	"weir/decode/conn"
@@ -18,6 +19,11 @@ type keeping struct {
 // storeFolder is where the store is, by the configuration and the state folder.
 func storeFolder(cfg *store.Config, state string) string {
 	return cmp.Or(cfg.Folder, filepath.Join(state, "store"))
+}
+
+// noStore says that there is none where one was to be read.
+func noStore(folder string) error {
+	return fmt.Errorf("there is no store in %s: 'weir sense' and 'weir run' make it (--state, or --config with store.folder, tells where)", folder)
 }
 
 // openStore opens the store in the state folder.
