@@ -113,6 +113,12 @@ func (c *Collector) remember(id string) {
 	c.known[id] = nil
 }
 
+// forget lets a later revision of an alert try anew.
+func (c *Collector) forget(id string) {
+	delete(c.known, id)
+	c.ids = slices.DeleteFunc(c.ids, func(known string) bool { return known == id })
+}
+
 // Find is the evidence of an alert, nil if there is none, or not yet.
 func (c *Collector) Find(id string) *alert.Evidence {
 	c.mu.Lock()
@@ -146,7 +152,10 @@ func (c *Collector) Collect(e *Engine, end bool) error {
 	}
 	for _, o := range fresh {
 		if len(c.open) >= collectOpen {
-			c.count(func(s *CollectStats) { s.Skipped++ })
+			c.mu.Lock()
+			c.stats.Skipped++
+			c.forget(o.id)
+			c.mu.Unlock()
 			continue
 		}
 		o.had = make([]uint64, len(e.recent))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"weir/sensor/alert"
@@ -145,5 +146,51 @@ func TestCollectorBounds(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestCollectorAgain: an alert that came while too many were open has its evidence by a later revision.
+func TestCollectorAgain(t *testing.T) {
+	c, err := NewCollector(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(1)
+	cfg.Live, cfg.Recent = true, Recent{Bytes: 1 << 20, Snaplen: 100}
+	e, err := New(cfg, Sinks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for i := range 10 {
+		f := datagram(1, 2, int64(10+i))
+		e.recent[0].add(&f)
+	}
+	e.recent[0].close()
+	gather := func(end bool) {
+		t.Helper()
+		if err := c.Collect(e, end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range collectOpen {
+		c.Alert(about(strconv.Itoa(i), alert.High, peer(1), nil, 10, 20))
+	}
+	gather(false)
+	late := about("late", alert.High, peer(1), nil, 10, 20)
+	c.Alert(late)
+	gather(false)
+	if s := c.Stats(); s.Skipped != 1 {
+		t.Errorf("%d skipped", s.Skipped)
+	}
+	gather(true)
+	if c.Find("late") != nil {
+		t.Error("there was no place for it")
+	}
+	late.Rev++
+	c.Alert(late)
+	gather(true)
+	if c.Find("late") == nil {
+		t.Errorf("no evidence by the later revision: %+v", c.Stats())
 	}
 }
