@@ -363,7 +363,7 @@ func (s *sensing) watch(ctx context.Context) (*sensor.Summary, error) {
 	s.startPolicy(beside)
 	s.beside.Go(func() { s.keepBaseline(beside) })
 	s.beside.Go(func() { s.evidence.run(beside) })
-	go (&reloader{s.cmd.Config, s.hangup, s.log, s.metrics, s.reconfigure}).run(beside)
+	s.beside.Go(func() { (&reloader{s.cmd.Config, s.hangup, s.log, s.metrics, s.reconfigure}).run(beside) })
 	go host.Watchdog(beside, func() bool { return s.metrics.stuck(time.Now()) == nil }) //nolint:errcheck // a request that makes no sense
 	s.log.Info("watching", "interfaces", strings.Join(s.cmd.Interface, ", "), "workers", s.run.Load().live.Workers(), "version", version)
 	announce(host.Ready, s.log)

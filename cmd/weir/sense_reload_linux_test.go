@@ -132,12 +132,13 @@ func TestSenseReloadRelative(t *testing.T) {
 		t.Error("a file that is refused changed the filter")
 	}
 
-	o.configure(t, "filter: tcp\nlog: {level: warn}\nprivacy: headers\nanalyzers: {scan: {sources: 4096}, flood: {max_victims: 4096}}\nnats: {store_mib: 4096}\nsite: other\n")
+	o.configure(t, "filter: tcp\nlog: {level: warn}\nprivacy: headers\nanalyzers: {scan: {sources: 4096}, flood: {max_victims: 4096}}\nnats: {store_mib: 4096}\nsite: other\n"+
+		"store: {rotate: 1m}\nweb: {names: [weir.example]}\n")
 	s.reloads(t, "ok", 2)
 	time.Sleep(200 * time.Millisecond) // readers attach the kernel filter when they look up
 	o.probe(t, 3000, 50)
 	await(t, "packets are counted again", func() bool { return packets() > before })
-	for _, want := range []string{"site", "privacy", "nats.store_mib", "analyzers.scan.sources", "analyzers.flood.max_victims"} {
+	for _, want := range []string{"site", "privacy", "nats.store_mib", "analyzers.scan.sources", "analyzers.flood.max_victims", "store.rotate", "web.names"} {
 		_, names, _ := strings.Cut(s.err.String(), `msg="some settings need a restart to change" settings="`)
 		if names, _, _ = strings.Cut(names, `"`); !strings.Contains(", "+names+",", ", "+want+",") {
 			t.Errorf("no word of %s: %s", want, names)
