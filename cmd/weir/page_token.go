@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -61,5 +62,5 @@ func readSmall(file string) ([]byte, error) {
 	case info.Mode().Perm()&0o007 != 0:
 		return nil, fmt.Errorf("everybody can read or write %s: chmod 0600 %s", file, file)
 	}
-	return os.ReadFile(file)
+	return io.ReadAll(io.LimitReader(f, maxTokenFile)) // of the file that was looked at, whatever has its name now
 }
