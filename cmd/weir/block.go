@@ -221,6 +221,9 @@ func (b *blocking) reconfigure() error {
 	b.settings.Networks, b.settings.Policy, b.settings.Log.Level = next.Networks, next.Policy, next.Log.Level
 	b.level.Set(level)
 	b.log.Info("the configuration was read again")
+	used := next // but for what a gate takes at its start
+	used.Web, used.Gate, used.NATS = b.settings.Web, b.settings.Gate, b.settings.NATS
+	tellFixed(b.log, fixed(&used, &next))
 	return nil
 }
 

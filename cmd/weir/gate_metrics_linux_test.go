@@ -284,6 +284,10 @@ func TestBlockMetrics(t *testing.T) {
 	if n := sumOf(w.scrape(t), "weir_gate_drops_enforced"); n != 1 {
 		t.Errorf("%v drops without the bus, want 1", n)
 	}
+	o.configure(t, answering+"gate: {mode: nftables, every: 300ms}\nweb: {names: [weir.example]}\nanalyzers: {scan: {hosts: 50}}\n")
+	await(t, "what needs a restart is told", func() bool {
+		return strings.Contains(w.err.String(), `msg="some settings need a restart to change" settings="gate.every, web.names"`)
+	})
 	if code := w.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("weir block ends with %d:\n%s", code, w.err.String())
 	}

@@ -106,10 +106,15 @@ func (s *sensing) reconfigure() error {
 	s.settings = used
 	s.level.Set(level)
 	s.log.Info("the configuration was read again", "config", hash)
-	if len(restart) > 0 {
-		s.log.Warn("some settings need a restart to change", "settings", strings.Join(restart, ", "))
-	}
+	tellFixed(s.log, restart)
 	return nil
+}
+
+// tellFixed says which changed settings take effect after a restart only.
+func tellFixed(log *slog.Logger, names []string) {
+	if len(names) > 0 {
+		log.Warn("some settings need a restart to change", "settings", strings.Join(names, ", "))
+	}
 }
 
 // fixed lists the settings that differ, by their way in the file.
