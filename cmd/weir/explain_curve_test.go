@@ -30,6 +30,9 @@ func TestCurvesExist(t *testing.T) {
 			if settings, err = readConfig(configs[0]); err != nil {
 				t.Fatal(err)
 			}
+			for i, name := range settings.Networks.Origins { // they stand beside the case
+				settings.Networks.Origins[i] = filepath.Join(dir, name)
+			}
 		}
 		store := baseline.New(settings.Baseline)
 		replayInto(t, &settings, store, files[0])

@@ -530,6 +530,17 @@ func TestHits(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+	h := d.fake.held["address.10.8.0.2"] // and what meets it after the last reading, before it is removed
+	h.Packets, h.Bytes = 10, 1000
+	d.fake.held["address.10.8.0.2"] = h
+	d.told = nil
+	d.drops(changed(a, func(p *policy.Drop) { p.State = policy.Removed }))
+	if h := d.Hits(); len(h) != 1 || h[0].Packets != 6 {
+		t.Errorf("%+v", h)
+	}
+	if len(d.told) != 1 || !strings.Contains(d.told[0].Sentence, "25 packets") {
+		t.Errorf("%+v", d.told)
+	}
 }
 
 func TestBounds(t *testing.T) {

@@ -130,6 +130,7 @@ func (e *Enforcer) end(list []*record, now time.Time) {
 	if len(keys) == 0 {
 		return
 	}
+	e.lastHits(gone, now)
 	err := e.o.Table.Delete(keys)
 	e.trouble("delete", now, err)
 	if err != nil {
@@ -139,6 +140,30 @@ func (e *Enforcer) end(list []*record, now time.Time) {
 		r.inKernel, r.counted, r.countedBytes = false, 0, 0
 		e.tellEnd(r, now)
 	}
+}
+
+// lastHitsOf is up to how many entries a table is read before some are deleted: a few milliseconds. Of a larger one, what met them since
+// the last reading is lost.
+const lastHitsOf = 4096
+
+// lastHits reads what met drops since the last reading, before they are deleted.
+func (e *Enforcer) lastHits(gone []*record, now time.Time) {
+	entries := 0
+	for _, c := range e.o.Table.Counts() {
+		entries += c.Used
+	}
+	if entries > lastHitsOf {
+		return
+	}
+	ending := map[string]*record{}
+	for _, r := range gone {
+		ending[r.want.Key] = r
+	}
+	e.trouble("read", now, e.o.Table.Read(func(h Held) {
+		if r := ending[h.Key]; r != nil {
+			e.hit(r, &h)
+		}
+	}))
 }
 
 // stands reports whether the kernel is to hold a drop.
