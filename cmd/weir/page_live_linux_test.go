@@ -198,6 +198,12 @@ func TestPageAPI(t *testing.T) {
 			t.Errorf("it ends with %d: %s", code, w.err.String())
 		}
 	}
+	o.configure(t, "gate: {mode: nftables}\nweb: {listen: 127.0.0.1:9480}\n") // a sensor's usual place, as it was asked for
+	moved := &served{spawn(t, o.far, "weir", "block", "-i", "eth0", "--config", o.config, "--state", state), o.far, 9471}
+	await(t, "the gate's page is where it was asked for", func() bool { return strings.Contains(moved.err.String(), "url=http://127.0.0.1:9480/ ") })
+	if code := moved.end(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("it ends with %d: %s", code, moved.err.String())
+	}
 }
 
 // TestPageElsewhere serves a page to another host: over TLS, and to who has the token.

@@ -25,7 +25,7 @@ func (s *sensing) openPage(id bus.Identity) (err error) {
 		mode = "run"
 	}
 	s.page, err = openPage(&pageOf{
-		settings: s.settings, id: id, mode: mode, state: s.state.Dir(), token: s.state.Dir(), metrics: s.metrics, decider: s.decider, gates: s.gates,
+		settings: s.settings, id: id, mode: mode, auto: sensePage, state: s.state.Dir(), token: s.state.Dir(), metrics: s.metrics, decider: s.decider, gates: s.gates,
 		protect: s.protect, keys: s.keys, log: s.log, seldom: s.seldom, rehearses: s.rehearses,
 		run: s.run.Load,
 	})
@@ -41,12 +41,8 @@ func (s *sensing) rehearses() bool {
 
 // openPage begins to serve the page of a gate. Its alerts are those of the site's sensors.
 func (b *blocking) openPage(id bus.Identity) (err error) {
-	cfg := b.settings
-	if cfg.Web.Listen == web.Defaults().Listen {
-		cfg.Web.Listen = blockPage
-	}
 	b.page, err = openPage(&pageOf{
-		settings: cfg, id: id, mode: "block", state: b.cmd.State, token: b.state.Dir(), metrics: b.metrics, gates: b.gates, protect: b.protect,
+		settings: b.settings, id: id, mode: "block", auto: blockPage, state: b.cmd.State, token: b.state.Dir(), metrics: b.metrics, gates: b.gates, protect: b.protect,
 		keys: b.keys, log: b.log, seldom: b.log, rehearses: func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -56,8 +52,11 @@ func (b *blocking) openPage(id bus.Identity) (err error) {
 	return err
 }
 
-// blockPage is where the page of a gate is, unless the configuration says otherwise.
-const blockPage = "127.0.0.1:9481"
+// Where pages are, unless the configuration says otherwise: a sensor and a gate may share a host, and a configuration.
+const (
+	sensePage = "127.0.0.1:9480"
+	blockPage = "127.0.0.1:9481"
+)
 
 // pageToken is the file in the state folder that holds the token, unless the configuration names another.
 const pageToken = "web.token"
@@ -67,6 +66,7 @@ type pageOf struct {
 	settings  config
 	id        bus.Identity
 	mode      string // sense, run, block
+	auto      string // where web.Auto is
 	state     string // folder, by which the bus is found
 	token     string // folder of the token
 	metrics   *metrics
@@ -96,6 +96,9 @@ func openPage(of *pageOf) (*page, error) {
 	cfg := of.settings.Web
 	if cfg.Listen == "" {
 		return nil, nil //nolint:nilnil // a nil page serves nothing
+	}
+	if cfg.Listen == web.Auto {
+		cfg.Listen = of.auto
 	}
 	file := cmp.Or(cfg.TokenFile, filepath.Join(of.token, pageToken))
 	token, err := readToken(file, cfg.TokenFile == "")

@@ -11,15 +11,18 @@ import (
 
 // Config is the section `web` of the configuration.
 type Config struct {
-	Listen      string   `yaml:"listen"`      // address and port of the page; empty: nowhere
+	Listen      string   `yaml:"listen"`      // address and port of the page, or Auto; empty: nowhere
 	Names       []string `yaml:"names"`       // by which it is called, besides the address and localhost
 	Certificate string   `yaml:"certificate"` // file (PEM); others than this host are served with one only
 	Key         string   `yaml:"key"`         // file (PEM) that belongs to it
 	TokenFile   string   `yaml:"token_file"`  // empty: "web.token" in the state folder, made at the first start
 }
 
+// Auto is a Config.Listen that leaves the place, on loopback, to who opens the page.
+const Auto = "auto"
+
 // Defaults serve the page on this host.
-func Defaults() Config { return Config{Listen: "127.0.0.1:9480"} }
+func Defaults() Config { return Config{Listen: Auto} }
 
 // maxNames bounds Config.Names.
 const maxNames = 64
@@ -37,7 +40,7 @@ func (c *Config) Check() error {
 			return fmt.Errorf("web: names: %q is no host name like weir.example.org; it has no port", name)
 		}
 	}
-	if c.Listen == "" {
+	if c.Listen == "" || c.Listen == Auto {
 		return nil
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
@@ -45,7 +48,7 @@ func (c *Config) Check() error {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("web: listen is %q, must be an address and a port, as in 127.0.0.1:9480, or empty", c.Listen)
+		return fmt.Errorf("web: listen is %q, must be an address and a port, as in 127.0.0.1:9480, or auto, or empty", c.Listen)
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
 		return fmt.Errorf("web: listen is %q: %q is not an IP address (every interface is 0.0.0.0 or [::]); how it is called, names tells", c.Listen, host)

@@ -23,6 +23,7 @@ func TestConfig(t *testing.T) {
 	for _, c := range []Config{
 		Defaults(),
 		{},
+		{Listen: "auto"},
 		{Listen: "localhost:0"},
 		{Listen: "[::1]:9480"},
 		{Listen: "127.0.0.3:80"},
@@ -40,6 +41,7 @@ func TestConfig(t *testing.T) {
 		`web: listen is "[::]:9480", which others can reach`:                                                      {Listen: "[::]:9480"},
 		`web: listen is "192.0.2.1:9480", which others can reach`:                                                 {Listen: "192.0.2.1:9480"},
 		`web: listen is "9480", must be an address and a port`:                                                    {Listen: "9480"},
+		`web: listen is "Auto", must be an address and a port, as in 127.0.0.1:9480, or auto, or empty`:           {Listen: "Auto"},
 		`web: listen is "127.0.0.1:99999", must be an address and a port`:                                         {Listen: "127.0.0.1:99999"},
 		`web: listen is "weir.example.org:1": "weir.example.org" is not an IP address`:                            {Listen: "weir.example.org:1"},
 		`web: listen is ":9480": "" is not an IP address`:                                                         {Listen: ":9480"},
