@@ -15,7 +15,7 @@ var profiles = map[string]func(*config){
 // small fits into 256 MB and one processor: an eighth of the tables, for links up to some 100 Mbit/s and some thousand hosts. What
 // finds no room is counted, as ever.
 func (c *config) small() {
-	c.MemoryMiB = 236
+	c.MemoryMiB = 240
 	c.Capture.RingMiB = 8
 	c.Connections.Conns, c.Connections.HalfOpen, c.Connections.Extras, c.Connections.Fragments = 32768, 16384, 16384, 2048
 	t := &c.Tally

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// smallMemory is what the small profile is for: 256 MB.
-const smallMemory = 256_000_000
-
 // group is a control group with a limit on memory, by either version of the kernel's interface.
 type group struct{ dir, peak, killed string }
 
@@ -62,7 +59,7 @@ func (g *group) read(t *testing.T, file string) string {
 func TestRunSmall(t *testing.T) {
 	c := newCable(t, "wsma")
 	address(t, c.far, "eth0", "10.9.0.1/24")
-	g := newGroup(t, smallMemory)
+	g := newGroup(t, smallest)
 	dir := t.TempDir()
 	cfg := filepath.Join(dir, "weir.yaml")
 	if err := os.WriteFile(cfg, []byte("profile: small\nsensor: small\n"), 0o600); err != nil {
@@ -71,6 +68,11 @@ func TestRunSmall(t *testing.T) {
 	into := fmt.Sprintf(`echo $$ > %s/cgroup.procs && exec taskset -c 0 weir run -i eth0 --dry-run --config %s --state %s/state --format jsonl`, g.dir, cfg, dir)
 	w := &sentry{process: spawnPinning(t, c.far, "sh", "-c", into), ns: c.far}
 	await(t, "weir run is ready", func() bool {
+		select {
+		case <-w.ended:
+			t.Fatalf("weir run: %v\n%s", w.ProcessState, w.err.String())
+		default:
+		}
 		code, _ := (&served{w.process, c.far, 9470}).get("/readyz")
 		return code == 200
 	})
