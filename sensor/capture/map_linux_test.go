@@ -57,7 +57,8 @@ func TestPagesBehindAreGivenBack(t *testing.T) {
 	for f.Next(&b) == nil {
 		most = max(most, residentFiles(t)-before)
 	}
-	if limit := keepMapped + 2*releaseStep; most > limit || len(data) < 2*limit {
+	const program = 1 << 20 // pages of this program that come in meanwhile
+	if limit := keepMapped + 2*releaseStep + program; most > limit || len(data) < 2*(limit-program) {
 		t.Errorf("%d bytes of %d are resident, want at most %d", most, len(data), limit)
 	}
 }

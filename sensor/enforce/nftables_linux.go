@@ -247,9 +247,9 @@ func (t *nftTable) frame() {
 	}
 	for _, v := range []string{"4", "6"} {
 		key := map[string]nftables.SetDatatype{"4": nftables.TypeIPAddr, "6": nftables.TypeIP6Addr}[v]
-		_ = t.conn.AddSet(&nftables.Set{Table: t.table, Name: nftNeverName + v, KeyType: key, Interval: true}, nil)
+		_ = t.conn.AddSet(&nftables.Set{Table: t.table, ID: nftSetIDs.Add(1), Name: nftNeverName + v, KeyType: key, Interval: true}, nil)
 		for _, name := range []string{"peer", "peernew"} {
-			_ = t.conn.AddSet(&nftables.Set{Table: t.table, Name: name + v, KeyType: key, HasTimeout: true}, nil)
+			_ = t.conn.AddSet(&nftables.Set{Table: t.table, ID: nftSetIDs.Add(1), Name: name + v, KeyType: key, HasTimeout: true}, nil)
 		}
 		for _, chain := range append([]string{nftChainSignature}, nftRewritten...) {
 			t.conn.AddChain(&nftables.Chain{Table: t.table, Name: chain + v})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -419,6 +420,9 @@ func (t *nftTable) need(sets map[nftSet]bool) error {
 	return nil
 }
 
+// nftSetIDs numbers the sets of a transaction. The library would do so itself in a variable that gates of several interfaces share.
+var nftSetIDs atomic.Uint32
+
 func (t *nftTable) addSet(s nftSet) error {
-	return t.conn.AddSet(&nftables.Set{Table: t.table, Name: s.name(), KeyType: s.keyType(), HasTimeout: true}, nil)
+	return t.conn.AddSet(&nftables.Set{Table: t.table, ID: nftSetIDs.Add(1), Name: s.name(), KeyType: s.keyType(), HasTimeout: true}, nil)
 }
